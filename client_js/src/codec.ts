@@ -1,0 +1,38 @@
+/** Frames to messages and back. */
+
+import { JSON_SUBPROTOCOL } from "./codes.js";
+import type { ClientFrame, ServerFrame } from "./protocol.gen.js";
+
+/** One WebSocket message: text or binary. */
+export type Message = string | Uint8Array<ArrayBuffer>;
+
+/** One encoding of the wire. */
+export interface Codec {
+  readonly subprotocol: string;
+  /** Encode a frame. Throws `TypeError` for data that has no form in this encoding. */
+  encode(frame: ClientFrame): Message;
+  /**
+   * Decode what a server sent: a text message as a string, a binary one as an `ArrayBuffer`.
+   * Throws for anything that is not a map with a `type`. The server's frames are trusted further.
+   */
+  decode(message: unknown): ServerFrame;
+}
+
+/** Text messages; what the server speaks where nothing else is offered. */
+export const json: Codec = {
+  subprotocol: JSON_SUBPROTOCOL,
+  encode: (frame) => JSON.stringify(frame),
+  decode(message) {
+    if (typeof message !== "string") throw new TypeError("A binary message on a text subprotocol.");
+    const frame: unknown = JSON.parse(message);
+    if (typeof frame !== "object" || frame === null || !("type" in frame)) {
+      throw new TypeError("A message that is not a frame.");
+    }
+    return frame as ServerFrame;
+  },
+};
+
+/** The size of a message in bytes. */
+export function byteLength(message: Message): number {
+  return typeof message === "string" ? new TextEncoder().encode(message).length : message.byteLength;
+}

@@ -1,0 +1,226 @@
+/** Open requests: ids, answers, time-outs, and what is sent again on the next connection. */
+
+import { byteLength, type Codec, type Message } from "./codec.js";
+import type { Connection } from "./connection.js";
+import { type BackchannelError, Refused } from "./errors.js";
+import type { ClientFrame, Limits, ServerFrame } from "./protocol.gen.js";
+import { Alarm, type Timers } from "./timers.js";
+
+/** A frame that asks for an answer. */
+export type RequestFrame = Extract<ClientFrame, { readonly id?: number }> & { readonly id: number };
+
+export interface RequestOptions {
+  /** Whether a second sending can do no harm: a request with a key, or one that only reads. */
+  readonly again: boolean;
+  /** Whether the server is told when nobody waits any more. */
+  readonly cancel?: boolean;
+  /** Seconds for one attempt; the client's `timeout` if absent. */
+  readonly attempt?: number;
+  /** Seconds over all attempts; six attempts if absent. */
+  readonly deadline?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Open {
+  readonly id: number;
+  /** Encoded once: what the app does to its data later must not change a second sending. */
+  readonly message: Message;
+  readonly again: boolean;
+  readonly cancel: boolean;
+  /** Milliseconds for one attempt. */
+  readonly attempt: number;
+  /** The instant at which it is given up. */
+  readonly deadline: number;
+  readonly alarm: Alarm;
+  /** Where it waits for its answer; undefined while it waits to be sent. */
+  connection: Connection | undefined;
+  /** Whether it was ever sent, and so may have taken effect. */
+  sent: boolean;
+  resolve(frame: ServerFrame): void;
+  reject(error: unknown): void;
+}
+
+/** All requests of a client that are not answered yet, over all its connections. */
+export class Requests {
+  readonly #codec: Codec;
+  readonly #timers: Timers;
+  readonly #timeout: number;
+  readonly #open = new Map<number, Open>();
+  /** Those that wait to be sent, by rising id. */
+  #waiting = new Set<Open>();
+  #connection: Connection | undefined;
+  #limits: Limits | undefined;
+  #lastId = 0;
+
+  /** @param timeout seconds for one attempt */
+  constructor(codec: Codec, timers: Timers, timeout: number) {
+    this.#codec = codec;
+    this.#timers = timers;
+    this.#timeout = timeout;
+  }
+
+  /** A number that no request had before. */
+  nextId(): number {
+    this.#lastId += 1;
+    return this.#lastId;
+  }
+
+  /**
+   * Send a request now or when there is a connection, and wait for its answer. Rejects with `Refused`
+   * for an `error`, with `Refused("unavailable")` when time is over, with the signal's reason when
+   * aborted, and with `TypeError` for data that cannot be encoded.
+   */
+  ask(frame: RequestFrame, options: RequestOptions): Promise<ServerFrame> {
+    return new Promise((resolve, reject) => {
+      const { signal } = options;
+      if (signal?.aborted === true) {
+        reject(signal.reason);
+        return;
+      }
+      const attempt = (options.attempt ?? this.#timeout) * 1000;
+      const open: Open = {
+        id: frame.id,
+        message: this.#codec.encode(frame),
+        again: options.again,
+        cancel: options.cancel ?? false,
+        attempt,
+        deadline: this.#timers.now() + (options.deadline === undefined ? attempt * 6 : options.deadline * 1000),
+        alarm: new Alarm(this.#timers),
+        connection: undefined,
+        sent: false,
+        resolve,
+        reject,
+      };
+      if (signal !== undefined) {
+        const abort = () => this.#giveUp(open, signal.reason);
+        signal.addEventListener("abort", abort, { once: true });
+        const off = () => signal.removeEventListener("abort", abort);
+        open.resolve = (answer) => {
+          off();
+          resolve(answer);
+        };
+        open.reject = (error) => {
+          off();
+          reject(error);
+        };
+      }
+      this.#open.set(open.id, open);
+      this.#wait(open);
+      this.#flush();
+    });
+  }
+
+  /** Take the answer to a request. Answers that nobody waits for any more are ignored. */
+  answer(id: number, frame: ServerFrame): void {
+    const open = this.#open.get(id);
+    if (open === undefined) return;
+    this.#forget(open);
+    if (frame.type === "error") open.reject(Refused.of(frame));
+    else open.resolve(frame);
+    this.#flush();
+  }
+
+  /** From now on requests go to this connection; those that waited go first. */
+  attach(connection: Connection, limits: Limits): void {
+    this.#connection = connection;
+    this.#limits = limits;
+    this.#flush();
+  }
+
+  /** The connection is gone: what can be sent again waits, the rest is refused, its outcome unknown. */
+  lost(connection: Connection): void {
+    if (this.#connection === connection) this.#connection = undefined;
+    this.sendAgain(connection);
+    for (const open of [...this.#open.values()]) {
+      if (open.connection !== connection) continue;
+      this.#forget(open);
+      open.reject(
+        new Refused("unavailable", "The connection was lost before the answer came.", {
+          retry: true,
+          outcome: "unknown",
+        }),
+      );
+    }
+  }
+
+  /** What waits on this connection and can be sent again goes to the attached one, now or later. */
+  sendAgain(connection: Connection): void {
+    const again = [...this.#open.values()].filter((open) => open.connection === connection && open.again);
+    if (again.length === 0) return;
+    for (const open of again) this.#wait(open);
+    // A Map and a Set keep the order of insertion; what is sent again belongs before what came later.
+    this.#waiting = new Set([...this.#waiting].sort((one, other) => one.id - other.id));
+    this.#flush();
+  }
+
+  /** Whether something waits on this connection that cannot be asked on another. */
+  bound(connection: Connection): boolean {
+    for (const open of this.#open.values()) {
+      if (open.connection === connection && !open.again) return true;
+    }
+    return false;
+  }
+
+  /** Nothing will be sent or answered any more. `error` is asked with whether a request had been sent. */
+  end(error: (sent: boolean) => BackchannelError): void {
+    this.#connection = undefined;
+    for (const open of [...this.#open.values()]) {
+      this.#forget(open);
+      open.reject(error(open.sent));
+    }
+  }
+
+  #wait(open: Open): void {
+    open.connection = undefined;
+    this.#waiting.add(open);
+    open.alarm.set(open.deadline - this.#timers.now(), () => this.#timeOut(open, open.deadline));
+  }
+
+  #flush(): void {
+    const connection = this.#connection;
+    if (connection === undefined || this.#limits === undefined) return;
+    for (const open of this.#waiting) {
+      if (this.#open.size - this.#waiting.size >= this.#limits.open_requests) return;
+      this.#waiting.delete(open);
+      this.#send(open, connection, this.#limits.frame);
+    }
+  }
+
+  #send(open: Open, connection: Connection, limit: number): void {
+    // Sent, it would cost the connection, and then the next one. UTF-8 needs at most 3 bytes a unit.
+    if (open.message.length * 3 > limit && byteLength(open.message) > limit) {
+      this.#forget(open);
+      open.reject(new Refused("too_large", `The request is over ${limit} bytes, the server's limit for a frame.`));
+      return;
+    }
+    open.connection = connection;
+    open.sent = true;
+    const until = Math.min(open.deadline, this.#timers.now() + open.attempt);
+    open.alarm.set(until - this.#timers.now(), () => this.#timeOut(open, until));
+    connection.sendMessage(open.message);
+  }
+
+  #timeOut(open: Open, until: number): void {
+    const why = open.connection === undefined ? "There was no connection" : "No answer came";
+    this.#giveUp(
+      open,
+      new Refused("unavailable", `${why} ${until === open.deadline ? "before the deadline" : "in time"}.`, {
+        retry: true,
+        outcome: open.sent ? "unknown" : "none",
+      }),
+    );
+  }
+
+  #giveUp(open: Open, error: unknown): void {
+    this.#forget(open);
+    if (open.cancel) open.connection?.send({ type: "cancel", id: open.id });
+    open.reject(error);
+    this.#flush();
+  }
+
+  #forget(open: Open): void {
+    this.#open.delete(open.id);
+    this.#waiting.delete(open);
+    open.alarm.clear();
+  }
+}

@@ -1,0 +1,237 @@
+"""Keeping one connection open: connect, connect again with backoff, move, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as random_module
+from typing import Final, Literal, Protocol
+
+from backchannel_protocol import CloseCode, Codec, Refused
+from backchannel_protocol.frames import ClientInfo, Connect, Connected, Position, ServerFrame
+
+from .backoff import Backoff
+from .clock import Clock, sleep, within
+from .connection import Connection
+from .errors import ConnectionClosed
+from .token import TokenSource
+from .transport import ABNORMAL, Connector
+
+__all__ = ["ClientState", "Lifecycle", "Owner"]
+
+log = logging.getLogger("backchannel_client")
+
+ClientState = Literal["disconnected", "connecting", "connected"]
+
+# For one attempt: reaching the server, then its answer to `connect`.
+_ATTEMPT_SECONDS: Final = 10.0
+
+
+class Owner(Protocol):
+    """Whom the lifecycle works for."""
+
+    def next_id(self) -> int:
+        """An id for the next `connect` frame."""
+
+    def positions(self, token: str | None) -> dict[str, Position]:
+        """What to resume, as of now."""
+
+    def opened(self, connection: Connection) -> None:
+        """This connection is the current one from now on."""
+
+    def received(self, connection: Connection, frame: ServerFrame) -> None:
+        """A frame, from the current connection or from one that is being left."""
+
+    def lost(self, connection: Connection) -> None:
+        """A connection that had opened has ended."""
+
+    def is_needed(self, connection: Connection) -> bool:
+        """Whether something still depends on a connection that is being left."""
+
+    def ended(self, reason: ConnectionClosed) -> None:
+        """There will be no other connection."""
+
+    def changed(self, state: ClientState) -> None:
+        """The state has changed."""
+
+
+class Lifecycle:
+    """Opens a connection, replaces it when it is lost or told to move, and knows when to stop."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        url: str,
+        tokens: TokenSource,
+        info: ClientInfo,
+        codec: Codec,
+        clock: Clock,
+        random: random_module.Random,
+        connector: Connector,
+    ) -> None:
+        self.state: ClientState = "disconnected"
+        self.current: Connection | None = None
+        self.end: ConnectionClosed | None = None
+        """Why there will be no other connection."""
+        self.settled = asyncio.Event()
+        """Set once the first connection is open, or none will be."""
+        self.closed = asyncio.Event()
+        self.failure: ConnectionClosed | None = None
+        """How the last attempt went wrong."""
+        self._owner = owner
+        self._url = url
+        self._tokens = tokens
+        self._info = info
+        self._codec = codec
+        self._clock = clock
+        self._connector = connector
+        self._backoff = Backoff(random.random)
+        self._asked_for_another_token = False
+        self._opening: Connection | None = None
+        self._leaving: list[Connection] = []
+        self._task: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to connect, unless that has begun."""
+        if self._task is None and self.end is None:
+            self._set_state("connecting")
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self, reason: ConnectionClosed) -> None:
+        """End for good: say goodbye on every connection."""
+        if self._task is not None:
+            self._task.cancel()
+        self._finish(reason)
+        connections = [*self._leaving, *([self.current] if self.current else [])]
+        await asyncio.gather(*(connection.close(reason.code) for connection in connections), *self._closing)
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def review(self) -> None:
+        """Close the connections that were left and on which nothing depends any more."""
+        for connection in [each for each in self._leaving if not self._owner.is_needed(each)]:
+            self._leave(connection)
+
+    async def _run(self) -> None:
+        try:
+            delay = 0.0
+            while True:
+                connection = await self._connect(delay)
+                end = await connection.over
+                if self._backoff.lost(self._clock.time() - connection.since):
+                    self._asked_for_another_token = False
+                if end is None:
+                    # The server spreads its `move` frames over time: no delay of our own.
+                    delay = 0.0
+                    continue
+                delay = self._next_delay(end)
+                log.info("Connection lost: %s; connecting again in %.1f s", end, delay)
+        except ConnectionClosed as exc:
+            self._finish(exc)
+        except Exception:
+            log.exception("The client stops")
+            self._finish(ConnectionClosed(ABNORMAL, "The client failed; its log has the reason."))
+
+    async def _connect(self, delay: float) -> Connection:
+        while True:
+            if delay > 0:
+                await sleep(self._clock, delay)
+            try:
+                return await self._attempt()
+            except ConnectionClosed as exc:
+                self.failure = exc
+                delay = self._next_delay(exc)
+                log.info("Cannot connect: %s; trying again in %.1f s", exc, delay)
+
+    def _next_delay(self, end: ConnectionClosed) -> float:
+        """The seconds to wait after this end.
+
+        Raises:
+            ConnectionClosed: it was final.
+        """
+        if end.code == CloseCode.UNAUTHENTICATED and self._tokens.renewable and not self._asked_for_another_token:
+            self._asked_for_another_token = True
+            return 0.0
+        # While moving there are two connections, of which the first is about to go.
+        too_many_for_now = end.code == CloseCode.TOO_MANY_CONNECTIONS and self.current is not None
+        if end.final and not too_many_for_now:
+            raise end
+        return max(self._backoff.next(), end.retry_after or 0.0)
+
+    async def _attempt(self) -> Connection:
+        try:
+            token = await self._tokens.fetch()
+        except Refused as exc:
+            raise ConnectionClosed(
+                ABNORMAL, f"No token: {exc.message}", final=not exc.retry, retry_after=exc.retry_after
+            ) from exc
+        except Exception as exc:
+            log.warning("Fetching a token failed", exc_info=True)
+            raise ConnectionClosed(ABNORMAL, f"No token: {exc!r}.") from exc
+        try:
+            transport = await within(self._clock, _ATTEMPT_SECONDS, self._connector(self._url, self._codec))
+        except TimeoutError:
+            raise ConnectionClosed(ABNORMAL, f"{self._url} did not answer within {_ATTEMPT_SECONDS:g} s.") from None
+        connection = Connection(transport, self._codec, self._clock, self._receive, self._lost)
+        positions = self._owner.positions(token)
+        connection.resumed = set(positions)
+        connect = Connect(id=self._owner.next_id(), token=token, client=self._info, resume=positions or None)
+        try:
+            await within(self._clock, _ATTEMPT_SECONDS, connection.open(connect))
+        except TimeoutError:
+            end = ConnectionClosed(ABNORMAL, f"{self._url} did not answer `connect` within {_ATTEMPT_SECONDS:g} s.")
+            connection.abort(end)
+            raise end from None
+        except asyncio.CancelledError:
+            connection.abort(ConnectionClosed(CloseCode.NORMAL))
+            raise
+        return connection
+
+    def _receive(self, connection: Connection, frame: ServerFrame) -> None:
+        if isinstance(frame, Connected):
+            self._adopt(connection)
+        else:
+            self._owner.received(connection, frame)
+        self.review()
+
+    def _adopt(self, connection: Connection) -> None:
+        before, self.current = self.current, connection
+        self._owner.opened(connection)
+        if before is not None:
+            self._leaving.append(before)
+            by = before.move_by
+            if by is not None:
+                self._clock.call_later(max(0.0, by - self._clock.time()), lambda: self._leave(before))
+        self._set_state("connected")
+        self.settled.set()
+
+    def _leave(self, connection: Connection) -> None:
+        if connection in self._leaving:
+            self._leaving.remove(connection)
+            task = asyncio.create_task(connection.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _lost(self, connection: Connection, end: ConnectionClosed) -> None:
+        if connection in self._leaving:
+            self._leaving.remove(connection)
+        if connection is self.current:
+            self.current = None
+            if self.end is None:
+                self._set_state("connecting")
+        self._owner.lost(connection)
+
+    def _finish(self, reason: ConnectionClosed) -> None:
+        if self.end is None:
+            self.end = reason
+            self._set_state("disconnected")
+            self._owner.ended(reason)
+            self.settled.set()
+            self.closed.set()
+
+    def _set_state(self, state: ClientState) -> None:
+        if state != self.state:
+            self.state = state
+            self._owner.changed(state)

@@ -1,0 +1,175 @@
+"""Open requests: matched to their answers by id, sent again where that is safe, never left waiting."""
+
+from __future__ import annotations
+
+import asyncio
+
+from backchannel_protocol import Codec, Limits, Refused
+from backchannel_protocol.frames import (
+    Call,
+    Cancel,
+    Error,
+    History,
+    Presence,
+    PresenceRequest,
+    Publish,
+    Refresh,
+    Reply,
+)
+
+from .clock import Clock, Timer
+from .connection import Connection
+from .errors import ConnectionClosed
+
+__all__ = ["Answerable", "OpenRequest", "Requests"]
+
+Answerable = Call | Publish | History | PresenceRequest | Refresh
+
+
+class OpenRequest:
+    """One request that waits for its answer."""
+
+    __slots__ = ("connection", "deadline", "frame", "future", "id", "repeatable", "sent", "timed", "timer")
+
+    def __init__(self, id_: int, frame: Answerable, *, repeatable: bool, deadline: float, timed: bool) -> None:
+        self.id = id_
+        self.frame = frame
+        self.repeatable = repeatable
+        """Whether it may be sent a second time: a key or its nature makes it harmless."""
+        self.deadline = deadline
+        self.timed = timed
+        """Whether the server is told how long the caller waits."""
+        self.future: asyncio.Future[Reply | Presence] = asyncio.get_running_loop().create_future()
+        self.connection: Connection | None = None
+        self.sent = False
+        self.timer: Timer | None = None
+
+
+class Requests:
+    """The open requests of one client, over all its connections."""
+
+    def __init__(self, codec: Codec, clock: Clock) -> None:
+        self._codec = codec
+        self._clock = clock
+        self._unsent: dict[int, OpenRequest] = {}
+        self._sent: dict[int, OpenRequest] = {}
+
+    def waiting_on(self, connection: Connection) -> bool:
+        """Whether a request waits for an answer from this connection."""
+        return any(request.connection is connection for request in self._sent.values())
+
+    def add(self, frame: Answerable, *, repeatable: bool, timeout: float, timed: bool) -> OpenRequest:
+        """Take in a request; `pump` sends it. It is refused when `timeout` seconds are over."""
+        assert frame.id is not None
+        request = OpenRequest(
+            frame.id, frame, repeatable=repeatable, deadline=self._clock.time() + timeout, timed=timed
+        )
+        request.timer = self._clock.call_later(timeout, lambda: self._expire(request, timeout))
+        self._unsent[request.id] = request
+        return request
+
+    def pump(self, connection: Connection) -> None:
+        """Send what waits to be sent, in the order it was asked, as far as the limits allow."""
+        if connection.connected is None or not connection.alive:
+            return
+        limits = connection.connected.limits
+        while self._unsent and len(self._sent) < limits.open_requests:
+            request = self._unsent.pop(next(iter(self._unsent)))
+            self._send(request, connection, limits)
+
+    def answer(self, connection: Connection, frame: Reply | Error | Presence) -> bool:
+        """Match an answer; returns whether a request waited for it on this connection."""
+        request = self._sent.get(frame.id or 0)
+        if request is None or request.connection is not connection:
+            return False
+        if isinstance(frame, Error):
+            self._fail(request, refused(frame))
+        else:
+            self._forget(request)
+            if not request.future.done():
+                request.future.set_result(frame)
+        return True
+
+    def lost(self, connection: Connection) -> None:
+        """A connection ended: its repeatable requests wait to be sent again, the others have failed."""
+        for request in [each for each in self._sent.values() if each.connection is connection]:
+            if request.repeatable:
+                request.connection = None
+                self._unsent[request.id] = self._sent.pop(request.id)
+            else:
+                self._fail(
+                    request,
+                    Refused(
+                        "unavailable",
+                        "The connection was lost before the answer came; give a key and it is sent again.",
+                        outcome="unknown",
+                    ),
+                )
+        self._unsent = dict(sorted(self._unsent.items()))
+
+    def abandon(self, request: OpenRequest) -> None:
+        """Nobody waits for this request any more: its answer will be ignored."""
+        connection = request.connection
+        if self._forget(request) and connection is not None and isinstance(request.frame, Call):
+            connection.send(Cancel(id=request.id))
+
+    def fail_all(self, reason: ConnectionClosed) -> None:
+        """The client is closed: tell everybody who waits."""
+        for request in [*self._sent.values(), *self._unsent.values()]:
+            self._fail(request, reason.for_request("unknown" if request.sent else "none"))
+
+    def _send(self, request: OpenRequest, connection: Connection, limits: Limits) -> None:
+        frame = request.frame
+        if isinstance(frame, Call) and request.timed:
+            frame.timeout = min(max(request.deadline - self._clock.time(), 0.001), 3600.0)
+        message = self._codec.encode(frame)
+        if len(message) > limits.frame:
+            self._sent[request.id] = request
+            self._fail(
+                request,
+                Refused(
+                    "too_large",
+                    f"The request takes {len(message)} bytes and the server allows {limits.frame}: send less.",
+                ),
+            )
+            return
+        request.connection = connection
+        request.sent = True
+        self._sent[request.id] = request
+        connection.send_encoded(message)
+
+    def _expire(self, request: OpenRequest, timeout: float) -> None:
+        sent = request.sent
+        self.abandon(request)
+        if not request.future.done():
+            request.future.set_exception(
+                Refused(
+                    "unavailable",
+                    f"No answer came within {timeout:g} s"
+                    + ("; with the same key it can be sent again." if sent else ": there is no connection."),
+                    outcome="unknown" if sent else "none",
+                )
+            )
+
+    def _fail(self, request: OpenRequest, reason: Exception) -> None:
+        self._forget(request)
+        if not request.future.done():
+            request.future.set_exception(reason)
+
+    def _forget(self, request: OpenRequest) -> bool:
+        if request.timer is not None:
+            request.timer.cancel()
+        known = self._sent.pop(request.id, None) or self._unsent.pop(request.id, None)
+        return known is not None
+
+
+def refused(frame: Error) -> Refused:
+    """The exception that an `error` frame stands for."""
+    return Refused(
+        frame.code,
+        frame.message,
+        details=frame.details,
+        retry=frame.retry,
+        outcome=frame.outcome,
+        retry_after=frame.retry_after,
+    )

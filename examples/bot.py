@@ -1,0 +1,112 @@
+"""A bot that rolls dice and tells the load of its host.
+
+Start the server with ./scripts/serve, then:
+
+    export BACKCHANNEL_TOKEN=$(.venv/bin/backchannel token --user dicebot)
+    .venv/bin/python examples/bot.py --join chat:lobby
+
+and write `/roll 2d6` or `/load` in the lobby.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import random
+import re
+import sys
+from typing import Any
+
+from backchannel_client import BackchannelError, Bot, BotEvent
+
+MOST_DICE = 100
+MOST_SIDES = 1000
+DICE = re.compile(r"(?P<count>\d{0,4})[dD](?P<sides>\d{1,5})(?P<bonus>[+-]\d{1,5})?")
+
+
+def roll(text: str, chance: random.Random) -> str:
+    """Roll dice written as `2d6`, `d20` or `3d8+2`; one of six sides where nothing is written.
+
+    Raises:
+        ValueError: that is not dice; the message says what to write.
+    """
+    match = DICE.fullmatch(text.replace(" ", "") or "1d6")
+    if match is None:
+        raise ValueError("Write dice as 2d6, d20 or 3d8+2.")
+    count, sides = int(match["count"] or 1), int(match["sides"])
+    bonus = int(match["bonus"] or 0)
+    if not 1 <= count <= MOST_DICE:
+        raise ValueError(f"I can roll 1 to {MOST_DICE} dice at once.")
+    if not 2 <= sides <= MOST_SIDES:
+        raise ValueError(f"My dice have 2 to {MOST_SIDES} sides.")
+    rolled = [chance.randint(1, sides) for _ in range(count)]
+    sum_ = " + ".join(map(str, rolled)) + (f" {'+' if bonus > 0 else '-'} {abs(bonus)}" if bonus else "")
+    total = sum(rolled) + bonus
+    dice = f"{count}d{sides}{match['bonus'] or ''}"
+    return f"{dice}: {total}" if count == 1 and not bonus else f"{dice}: {sum_} = {total}"
+
+
+def load() -> str:
+    """This host's load, in a sentence. It takes a moment to measure."""
+    try:
+        import psutil
+    except ImportError:
+        one, five, fifteen = os.getloadavg()
+        return f"Load {one:.2f}, {five:.2f}, {fifteen:.2f} (1, 5, 15 minutes) on {os.cpu_count()} cores."
+    cpu = psutil.cpu_percent(interval=0.3)
+    memory = psutil.virtual_memory()
+    used, total = memory.used / 2**30, memory.total / 2**30
+    return f"CPU {cpu:.0f} % of {psutil.cpu_count()} cores, memory {used:.1f} of {total:.1f} GiB."
+
+
+def make_bot(url: str, token: str, join: list[str], chance: random.Random) -> Bot:
+    """The bot with its commands."""
+    bot = Bot(url, token=token)
+
+    @bot.on_start
+    async def enter() -> None:
+        for channel in join:
+            await bot.client.call("channel.join", {"channel": channel})
+
+    @bot.command("roll")
+    async def answer_roll(event: BotEvent[Any], args: str) -> None:
+        try:
+            await event.reply(f"🎲 {roll(args, chance)}")
+        except ValueError as exc:
+            await event.reply(str(exc))
+
+    @bot.command("load")
+    async def answer_load(event: BotEvent[Any], args: str) -> None:
+        await event.reply(await asyncio.to_thread(load))
+
+    return bot
+
+
+def main() -> int:
+    """Read the command line and serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(description="A bot that answers /roll 2d6 and /load.")
+    parser.add_argument("--url", default="ws://127.0.0.1:8000/ws", help="the server (%(default)s)")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("BACKCHANNEL_TOKEN"),
+        help="the bot's token; better in the environment, as BACKCHANNEL_TOKEN",
+    )
+    parser.add_argument(
+        "--join", action="append", default=[], metavar="CHANNEL", help="join a channel first, as in chat:lobby"
+    )
+    options = parser.parse_args()
+    if not options.token:
+        parser.error("no token: set BACKCHANNEL_TOKEN=$(backchannel token --user dicebot)")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        make_bot(options.url, options.token, options.join, random.SystemRandom()).run()
+    except BackchannelError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Backchannel: clients ask (typed commands and queries) and listen (channels of events) over one connection.
+
+The names below are the public API. The client and the server load on first use: declaring an app needs neither.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Meta, Struct
+
+from backchannel_protocol import BackchannelError, Command, Event, Query, Refused, Request
+
+from .app import App, Namespace, RegistrationError
+from .context import Context, Publisher
+
+if TYPE_CHECKING:
+    from backchannel_client import Bot, Client, ConnectionClosed
+
+    from .server import Server, serve
+    from .settings import Settings
+    from .telemetry.metrics import measure
+
+__all__ = [
+    "App",
+    "BackchannelError",
+    "Bot",
+    "Client",
+    "Command",
+    "ConnectionClosed",
+    "Context",
+    "Event",
+    "Meta",
+    "Namespace",
+    "Publisher",
+    "Query",
+    "Refused",
+    "RegistrationError",
+    "Request",
+    "Server",
+    "Settings",
+    "Struct",
+    "measure",
+    "serve",
+]
+
+_LAZY = {
+    "Bot": "backchannel_client",
+    "Client": "backchannel_client",
+    "ConnectionClosed": "backchannel_client",
+    "Server": "backchannel.server",
+    "Settings": "backchannel.settings",
+    "measure": "backchannel.telemetry.metrics",
+    "serve": "backchannel.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'backchannel' has no attribute {name!r}")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.startswith("backchannel"):
+            raise
+        raise ImportError(
+            f"backchannel.{name} needs {exc.name!r}: pip install 'backchannel[server]'"
+        ) from exc

@@ -1,0 +1,497 @@
+"""App: the registry of commands, queries, events and namespaces.
+
+An app is a value. Nothing happens at import time but registration, and registration fails at once on anything wrong,
+with a message that tells the cure. `include` merges a whole app or nothing. The gateway uses the declarations, the
+worker runs the functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from backchannel_protocol import ERROR_CODES, BackchannelError, Command, Event, Query, Request
+from backchannel_protocol.codes import CODE_PATTERN
+from backchannel_protocol.limits import NAME_RE
+from backchannel_protocol.requests import reply_type
+
+from .context import Context
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from starlette.requests import Request as HttpRequest
+    from starlette.responses import Response
+
+    HttpEndpoint = Callable[[HttpRequest], Awaitable[Response]]
+
+__all__ = [
+    "App",
+    "EventDeclaration",
+    "Every",
+    "Migrations",
+    "Namespace",
+    "NamespaceDeclaration",
+    "RegistrationError",
+    "RequestDeclaration",
+    "Route",
+]
+
+R = TypeVar("R")
+RequestClass = TypeVar("RequestClass", bound=type[Request[Any]])
+EventClass = TypeVar("EventClass", bound=type[Event])
+NamespaceClass = TypeVar("NamespaceClass", bound="type[Namespace]")
+Handler = Callable[[Context, Any], Awaitable[R]]
+Job = Callable[["Any"], Awaitable[None]]
+Kind = Literal["durable", "live", "ephemeral"]
+SlowPolicy = Literal["disconnect", "gap", "latest"]
+Once = Literal["installation", "process"]
+
+_NAMESPACE = re.compile(r"[a-z0-9_-]{1,64}\Z")
+
+
+class RegistrationError(BackchannelError):
+    """Something was declared wrongly; the message tells the cure."""
+
+
+class Namespace:
+    """The rules of all channels `name:…`. Subclass it and declare it with `@app.namespace(name)`.
+
+    The attributes are declarations that the gateway uses; the methods are functions that only workers run. An instance
+    is made once per worker.
+    """
+
+    kind: ClassVar[Kind] = "durable"
+    history: ClassVar[int] = 10_000
+    """Events per channel that the log keeps for recovery; it is not the app's own history."""
+    max_age: ClassVar[float] = 30 * 86_400.0
+    """Seconds that the log keeps an event."""
+    recovery: ClassVar[int | None] = None
+    """Missed events that a resume brings; None: the limit of the installation."""
+    presence: ClassVar[bool] = False
+    """Whether it is told who listens."""
+    slow: ClassVar[SlowPolicy] = "disconnect"
+    """What happens to a listener that does not keep up."""
+    clients_may_publish: ClassVar[bool] = False
+    """Whether clients' `publish` is considered at all (live and ephemeral kinds); `may_publish` then decides."""
+
+    async def may_listen(self, ctx: Context, channel: str) -> bool | int:
+        """Whether `ctx.user` may listen: no, yes, or *yes from offset n* (events up to n are not theirs).
+
+        By default: whoever's token names the channel.
+        """
+        return channel in ctx.channels
+
+    async def may_publish(self, ctx: Context, channel: str, name: str) -> bool:
+        """Whether `ctx.user` may publish on this channel, where `clients_may_publish` is on."""
+        return False
+
+
+class UserNamespace(Namespace):
+    """The built-in namespace `user`: `user:alice` is heard by alice alone, on each of her connections.
+
+    An app that declares `user` itself replaces it.
+    """
+
+    async def may_listen(self, ctx: Context, channel: str) -> bool | int:
+        """Only the user whose channel it is."""
+        return channel == f"user:{ctx.user}"
+
+
+class NamespaceDeclaration(Struct, frozen=True):
+    """A namespace as registered."""
+
+    name: str
+    cls: type[Namespace]
+
+
+class EventDeclaration(Struct, frozen=True):
+    """An event as registered."""
+
+    name: str
+    cls: type[Event]
+    ephemeral: bool
+    """Never logged, also on a durable or live channel."""
+
+
+class RequestDeclaration(Struct, frozen=True):
+    """A command or query as registered, with its handler once there is one."""
+
+    name: str
+    kind: Literal["command", "query"]
+    cls: type[Request[Any]]
+    reply: Any
+    lane: tuple[str, ...] = ()
+    """Fields whose values name the lane; empty: the user."""
+    errors: tuple[str, ...] = ()
+    """The app's own codes that the handler may refuse with."""
+    own_transaction: bool = False
+    """It writes free SQL or waits for the outside world, so it never shares a batch."""
+    timeout: float | None = None
+    """Seconds the handler may take; None: the installation's."""
+    handler: Handler[Any] | None = None
+
+    @property
+    def summary(self) -> str:
+        """The handler's or class's first docstring line."""
+        for source in (self.handler, self.cls):
+            if source is not None and (doc := inspect.getdoc(source)) and source.__doc__:
+                return doc.splitlines()[0]
+        return ""
+
+
+class Every(Struct, frozen=True):
+    """A job that runs again and again."""
+
+    seconds: float
+    once: Once
+    function: Job
+
+
+class Route(Struct, frozen=True):
+    """An HTTP route of the app's own."""
+
+    path: str
+    endpoint: Any
+    methods: tuple[str, ...]
+    dev_only: bool
+
+
+class Static(Struct, frozen=True):
+    """A folder of files that is served."""
+
+    path: str
+    directory: Path
+
+
+class Migrations(Struct, frozen=True):
+    """Tables of the app's own, and the Alembic revisions that make them."""
+
+    app: str
+    metadata: Any
+    """A `sqlalchemy.MetaData`."""
+    directory: Path | None
+    """A folder with Alembic revision files; None: tables that are missing are created at start, and never changed."""
+
+
+class App:
+    """A set of declarations and handlers.
+
+    Example:
+        app = App("shop")
+
+        @app.event("order.placed")
+        class Placed(Event):
+            id: str
+
+        @app.command("order.place", lane="shop", errors=["sold_out"])
+        class Place(Command[Placed]):
+            shop: str
+
+        @app.handle(Place)
+        async def place(ctx: Context, order: Place) -> Placed: ...
+    """
+
+    def __init__(self, name: str) -> None:
+        if not NAME_RE.match(name):
+            raise RegistrationError(f"App name {name!r}: use lower-case letters, digits and _, like 'shop'.")
+        self.name = name
+        self.requests: dict[str, RequestDeclaration] = {}
+        self.events: dict[str, EventDeclaration] = {}
+        self.namespaces: dict[str, NamespaceDeclaration] = {}
+        self.errors: dict[str, str] = {}
+        self.jobs: list[Every] = []
+        self.starters: list[Job] = []
+        self.routes: list[Route] = []
+        self.statics: list[Static] = []
+        self.migrations: list[Migrations] = []
+        self._publisher: Any = None
+
+    # Declarations
+
+    def command(
+        self,
+        name: str,
+        *,
+        lane: str | Sequence[str] = (),
+        errors: Iterable[str] = (),
+        own_transaction: bool = False,
+        timeout: float | None = None,
+    ) -> Callable[[RequestClass], RequestClass]:
+        """Declare a command: a `Command[Answer]` struct.
+
+        Args:
+            name: `noun.verb`.
+            lane: the field, or fields, that it is serialised by (mostly a channel); none: its user.
+            errors: the app's own codes that its handler refuses with.
+            own_transaction: its handler writes free SQL or waits for the outside world.
+            timeout: seconds its handler may take.
+        """
+        fields = (lane,) if isinstance(lane, str) else tuple(lane)
+
+        def declare(cls: RequestClass) -> RequestClass:
+            self._declare_request(
+                cls, Command, "command", name, lane=fields, errors=tuple(errors),
+                own_transaction=own_transaction, timeout=timeout,
+            )
+            return cls
+
+        return declare
+
+    def query(
+        self, name: str, *, errors: Iterable[str] = (), timeout: float | None = None
+    ) -> Callable[[RequestClass], RequestClass]:
+        """Declare a query: a `Query[Answer]` struct. Its handler changes nothing."""
+
+        def declare(cls: RequestClass) -> RequestClass:
+            self._declare_request(cls, Query, "query", name, errors=tuple(errors), timeout=timeout)
+            return cls
+
+        return declare
+
+    def _declare_request(
+        self,
+        cls: type[Request[Any]],
+        base: type[Request[Any]],
+        kind: Literal["command", "query"],
+        name: str,
+        *,
+        lane: tuple[str, ...] = (),
+        errors: tuple[str, ...] = (),
+        own_transaction: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        _check_name(name, "noun.verb")
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise RegistrationError(
+                f"{name}: {_name_of(cls)} must derive from {base.__name__}[Answer], as in "
+                f"`class Place({base.__name__}[Placed])`."
+            )
+        if name in self.requests:
+            raise RegistrationError(f"{name} is declared already; choose another name or remove one.")
+        try:
+            reply = reply_type(cls)
+        except TypeError as exc:
+            raise RegistrationError(f"{name}: {exc}") from None
+        fields = {field.name: field for field in msgspec.structs.fields(cls)}
+        for field in lane:
+            if field not in fields:
+                raise RegistrationError(
+                    f"{name}: lane {field!r} is not a field of {cls.__name__} (it has: {', '.join(fields)})."
+                )
+        for code in errors:
+            _check_code(name, code)
+        _check_travels(name, cls)
+        _check_travels(name, reply)
+        self.requests[name] = RequestDeclaration(
+            name, kind, cls, reply, lane=lane, errors=errors, own_transaction=own_transaction, timeout=timeout
+        )
+        cls.wire_name = name
+
+    def event(self, name: str, *, ephemeral: bool = False) -> Callable[[EventClass], EventClass]:
+        """Declare an event: an `Event` struct. An undeclared event cannot be published."""
+
+        def declare(cls: EventClass) -> EventClass:
+            _check_name(name, "noun.participle")
+            if not (isinstance(cls, type) and issubclass(cls, Event)):
+                raise RegistrationError(f"{name}: {_name_of(cls)} must derive from Event.")
+            if name in self.events:
+                raise RegistrationError(f"{name} is declared already; choose another name or remove one.")
+            _check_travels(name, cls)
+            self.events[name] = EventDeclaration(name, cls, ephemeral)
+            cls.wire_name = name
+            return cls
+
+        return declare
+
+    def namespace(self, name: str) -> Callable[[NamespaceClass], NamespaceClass]:
+        """Declare a namespace: a `Namespace` class with the rules of all channels `name:…`."""
+
+        def declare(cls: NamespaceClass) -> NamespaceClass:
+            if not _NAMESPACE.match(name):
+                raise RegistrationError(f"Namespace {name!r}: use lower-case letters, digits, - and _.")
+            if name in self.namespaces:
+                raise RegistrationError(f"Namespace {name!r} is declared already.")
+            if cls.slow == "latest" and cls.kind != "live":
+                raise RegistrationError(f"Namespace {name!r}: the slow policy `latest` is for live channels.")
+            if cls.clients_may_publish and cls.kind == "durable":
+                raise RegistrationError(
+                    f"Namespace {name!r}: on durable channels only commands publish; make it live or ephemeral."
+                )
+            for method in ("may_listen", "may_publish"):
+                if not inspect.iscoroutinefunction(getattr(cls, method)):
+                    raise RegistrationError(f"Namespace {name!r}: {method} must be `async def`.")
+            self.namespaces[name] = NamespaceDeclaration(name, cls)
+            return cls
+
+        return declare
+
+    # Functions
+
+    def handle(self, request: type[Request[R]]) -> Callable[[Handler[R]], Handler[R]]:
+        """Register the function that answers a command or query.
+
+        It is `async def place(ctx: Context, order: Place) -> Placed`; its annotations are checked.
+        """
+
+        def register(function: Handler[R]) -> Handler[R]:
+            name = request.wire_name
+            declaration = self.requests.get(name)
+            if declaration is None or declaration.cls is not request:
+                raise RegistrationError(
+                    f"{_name_of(request)} is not declared in app {self.name!r}: put @app.command(…) or "
+                    f"@app.query(…) on it first."
+                )
+            if declaration.handler is not None:
+                raise RegistrationError(f"{name} has a handler already: {_name_of(declaration.handler)}.")
+            _check_handler(name, function, declaration)
+            self.requests[name] = msgspec.structs.replace(declaration, handler=function)
+            return function
+
+        return register
+
+    def on_start(self, function: Job) -> Job:
+        """Run `async def f(publisher)` once in every worker process, before requests are taken."""
+        _check_job("on_start", function)
+        self.starters.append(function)
+        return function
+
+    def every(self, seconds: float, *, once: Once = "installation") -> Callable[[Job], Job]:
+        """Run `async def f(publisher)` every so many seconds: once in the `installation`, or in each `process`."""
+        if seconds <= 0:
+            raise RegistrationError("every: seconds must be positive.")
+
+        def register(function: Job) -> Job:
+            _check_job("every", function)
+            self.jobs.append(Every(seconds, once, function))
+            return function
+
+        return register
+
+    def route(
+        self, path: str, *, methods: Sequence[str] = ("GET",), dev_only: bool = False
+    ) -> Callable[[HttpEndpoint], HttpEndpoint]:
+        """Serve an HTTP route of the app's own with `async def f(request: Request) -> Response` (Starlette's).
+
+        `request.state.server` is the running server's public face. `dev_only` routes exist under `serve --dev` alone.
+        """
+        if not path.startswith("/") or path.startswith(("/v1/", "/ws")):
+            raise RegistrationError(f"Route {path!r}: begin with /, and keep clear of /v1/ and /ws.")
+
+        def register(endpoint: HttpEndpoint) -> HttpEndpoint:
+            self.routes.append(Route(path, endpoint, tuple(methods), dev_only))
+            return endpoint
+
+        return register
+
+    def static(self, path: str, directory: Path) -> None:
+        """Serve the files of a folder below a path; a folder's `index.html` answers for the folder."""
+        self.statics.append(Static(path, directory))
+
+    def tables(self, metadata: sa.MetaData, migrations: Path | None = None) -> None:
+        """Tables of the app's own.
+
+        With `migrations`, a folder of Alembic revisions, they are brought up to date at start, forward only. Without,
+        tables that are missing are created and existing ones are left alone: good for a beginning.
+        """
+        self.migrations.append(Migrations(self.name, metadata, migrations))
+
+    def include(self, other: App) -> None:
+        """Merge another app's declarations and functions: all of them, or none if any name clashes.
+
+        Raises:
+            RegistrationError: a name is in both.
+        """
+        for what, mine, theirs in (
+            ("request", self.requests, other.requests),
+            ("event", self.events, other.events),
+            ("namespace", self.namespaces, other.namespaces),
+        ):
+            if clash := sorted(set(mine) & set(theirs)):  # type: ignore[call-overload]
+                raise RegistrationError(f"include({other.name!r}): {what} {clash[0]!r} is in both apps.")
+        self.requests.update(other.requests)
+        self.events.update(other.events)
+        self.namespaces.update(other.namespaces)
+        self.jobs.extend(other.jobs)
+        self.starters.extend(other.starters)
+        self.routes.extend(other.routes)
+        self.statics.extend(other.statics)
+        self.migrations.extend(other.migrations)
+
+    def check(self) -> None:
+        """Raise `RegistrationError` for a request that nobody handles. Called at start."""
+        if missing := sorted(name for name, r in self.requests.items() if r.handler is None):
+            raise RegistrationError(
+                f"No handler for {', '.join(missing)}: put @app.handle({self.requests[missing[0]].cls.__name__}) "
+                f"on an async function."
+            )
+
+    def namespace_of(self, channel: str) -> NamespaceDeclaration | None:
+        """The declaration for a channel's namespace, the app's own or a built-in one."""
+        name = channel.partition(":")[0]
+        return self.namespaces.get(name) or _BUILT_IN.get(name)
+
+
+_BUILT_IN = {"user": NamespaceDeclaration("user", UserNamespace)}
+
+
+def _name_of(thing: Any) -> str:
+    return getattr(thing, "__qualname__", repr(thing))
+
+
+def _check_name(name: str, form: str) -> None:
+    if not NAME_RE.match(name) or "." not in name or len(name) > 64:
+        raise RegistrationError(f"{name!r} is not a name: use `{form}`, lower case, at most 64 characters.")
+
+
+def _check_code(name: str, code: str) -> None:
+    if not re.match(CODE_PATTERN, code):
+        raise RegistrationError(f"{name}: error code {code!r} must be lower-case words joined by _.")
+    if code in ERROR_CODES:
+        raise RegistrationError(f"{name}: {code!r} is one of the protocol's codes and needs no declaration.")
+
+
+def _check_travels(name: str, type_: Any) -> None:
+    """Fail for a type that has no form on the wire."""
+    try:
+        msgspec.json.Decoder(type_)
+        _, components = msgspec.json.schema_components([type_])
+    except (TypeError, NameError, ValueError) as exc:
+        raise RegistrationError(f"{name}: {_name_of(type_)} cannot travel: {exc}") from None
+    if "contentEncoding" in repr(components):
+        raise RegistrationError(
+            f"{name}: {_name_of(type_)} has a `bytes` field; declare it `str` and carry base64url."
+        )
+
+
+def _check_handler(name: str, function: Any, declaration: RequestDeclaration) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise RegistrationError(f"{name}: {_name_of(function)} must be `async def`.")
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) != 2:
+        raise RegistrationError(f"{name}: {_name_of(function)} must take (ctx, request), and nothing else.")
+    try:
+        hints: Mapping[str, Any] = get_type_hints(function)
+    except NameError as exc:
+        raise RegistrationError(f"{name}: {_name_of(function)}: {exc}; import it at module level.") from None
+    taken = hints.get(parameters[1].name)
+    if taken is not declaration.cls:
+        raise RegistrationError(
+            f"{name}: {_name_of(function)} takes {_name_of(taken)}; annotate its second parameter as "
+            f"{declaration.cls.__name__}."
+        )
+    if hints.get("return") != declaration.reply:
+        raise RegistrationError(
+            f"{name}: {_name_of(function)} must return {_name_of(declaration.reply)}, as {declaration.cls.__name__} "
+            f"declares."
+        )
+
+
+def _check_job(what: str, function: Any) -> None:
+    if not inspect.iscoroutinefunction(function) or len(inspect.signature(function).parameters) != 1:
+        raise RegistrationError(f"{what}: {_name_of(function)} must be `async def f(publisher)`.")

@@ -1,0 +1,39 @@
+"""Who is behind a connection or a request, after authentication."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+__all__ = ["Principal"]
+
+
+class Principal(Struct, frozen=True, omit_defaults=True):
+    """An authenticated identity and what its token or key allows.
+
+    `id` is the scope of idempotency keys: the user itself, or an API key acting for a user.
+    """
+
+    user: str
+    """The user's name; empty for an API key that acts for nobody."""
+    id: str
+    """`user:alice`, `key:<key id>:alice`, `guest:<random>`."""
+    channels: tuple[str, ...] = ()
+    """Channels that the token's `channels` claim names: the server subscribes them, and a namespace
+    without a rule of its own lets their holder listen."""
+    caps: tuple[str, ...] | None = None
+    """What the token is limited to: patterns `call:NAME`, `listen:CHANNEL`, `publish:CHANNEL`, where a
+    trailing `*` matches the rest. None: everything that the user may do."""
+    expires: float | None = None
+    """When the token expires, Unix seconds."""
+    token_id: str | None = None
+    issued: str | None = None
+    """For a fresh guest: the token with which it comes back as the same one."""
+
+    def may(self, verb: str, what: str) -> bool:
+        """Whether the token's `caps` leave this open: a narrowing, never a grant."""
+        if self.caps is None:
+            return True
+        wanted = f"{verb}:{what}"
+        return any(
+            wanted == cap or (cap.endswith("*") and wanted.startswith(cap[:-1])) for cap in self.caps
+        )

@@ -1,0 +1,146 @@
+"""What a handler is given: who asks, the database, and the verbs. Interfaces; the worker implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from backchannel_protocol import Event, Request
+from backchannel_protocol.frames import Member
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from structlog.typing import FilteringBoundLogger
+
+__all__ = ["Context", "Database", "Publisher"]
+
+R = TypeVar("R")
+
+
+class Database(Protocol):
+    """Reads of the store. A command reads in its own transaction and sees what the commands before it declared;
+    a query reads one snapshot."""
+
+    async def rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """All rows of a SQLAlchemy Core select. Restrict it to `ctx.app` where the table has an `app` column."""
+
+    async def row(self, statement: sa.Select[Any]) -> sa.Row[Any] | None:
+        """The first row, or None."""
+
+    async def value(self, statement: sa.Select[Any]) -> Any:
+        """The first column of the first row, or None."""
+
+    async def get(self, table: sa.Table, **key: Any) -> sa.Row[Any] | None:
+        """One row by its whole primary key (`app` is filled in): the fastest read there is."""
+
+    async def execute(self, statement: sa.Executable) -> sa.Result[Any]:
+        """Free SQL writes; only in a handler that was declared with `own_transaction=True`."""
+
+
+class Publisher(Protocol):
+    """Publishes events from outside a handler: `app.publisher()`."""
+
+    async def publish(self, channel: str, event: Event, *, subject: str | None = None) -> None:
+        """Publish an event on a live or ephemeral channel; durable events come from commands alone.
+
+        Returns once the broker accepted it. Raises `Refused("unavailable")` if it cannot.
+        """
+
+    @overload
+    async def call(self, request: Request[R], *, user: str, key: str | None = None) -> R: ...
+    @overload
+    async def call(self, request: str, data: Any, *, user: str, key: str | None = None) -> Any: ...
+    async def call(
+        self, request: Request[Any] | str, data: Any = None, *, user: str, key: str | None = None
+    ) -> Any:
+        """Ask a command or query on behalf of a user, as a handler of its own. Raises `Refused`."""
+
+
+class Context(Protocol):
+    """One request being handled.
+
+    A handler reads, decides and *declares*: what it inserts, updates, deletes and publishes is collected and counts only
+    if the handler returns. It may run more than once; only its committed transaction counts.
+    """
+
+    @property
+    def app(self) -> str:
+        """The tenant."""
+
+    @property
+    def user(self) -> str:
+        """The authenticated user."""
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """The channels that the user's token names."""
+
+    @property
+    def key(self) -> str | None:
+        """The command's idempotency key."""
+
+    @property
+    def connection(self) -> str | None:
+        """The connection that asked; None behind the HTTP door."""
+
+    @property
+    def now(self) -> int:
+        """The worker's clock when the request began, Unix milliseconds; the same for the whole handler."""
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """A logger that names the request."""
+
+    @property
+    def db(self) -> Database:
+        """Reads."""
+
+    def new_id(self) -> str:
+        """A fresh id: 26 letters and digits that sort by time."""
+
+    def insert(self, table: sa.Table, **values: Any) -> str:
+        """Declare a row. `app` is filled in, and `id` (by `new_id`) where the table has one; returns the id, or ``""``.
+
+        A row that the database refuses (its key is taken) fails the command with `conflict`.
+        """
+
+    def update(self, table: sa.Table, key: Mapping[str, Any], **values: Any) -> None:
+        """Declare new values for the rows with these columns."""
+
+    def delete(self, table: sa.Table, key: Mapping[str, Any]) -> None:
+        """Declare that the rows with these columns go."""
+
+    async def next(self, counter: str) -> int:
+        """The next value (from 1) of a named counter: dense, since a command that fails gives its value back."""
+
+    def publish(
+        self,
+        channel: str,
+        event: Event,
+        *,
+        subject: str | None = None,
+        ends: Sequence[str] | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Declare an event. It leaves after the commit; on a durable channel it is in the log with it.
+
+        `ends` names the users whose subscriptions to the channel end with this event (`["*"]`: all).
+        `user` is told as the event's author; the asking user by default.
+        Raises `ValueError` for an undeclared event or namespace.
+        """
+
+    async def position(self, channel: str) -> int:
+        """The channel's newest offset that this handler's reads include; told in the reply's `positions`."""
+
+    @overload
+    async def call(self, request: Request[R]) -> R: ...
+    @overload
+    async def call(self, request: str, data: Any) -> Any: ...
+    async def call(self, request: Request[Any] | str, data: Any = None) -> Any:
+        """Run another handler here, in this transaction, as this user. Raises what it raises."""
+
+    def after_commit(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Run this once the commit is done. It may be lost in a crash; what must not be lost is an event or a row."""
+
+    async def presence(self, channel: str) -> Sequence[Member]:
+        """Who listens to a channel now."""

@@ -1,0 +1,1 @@
+"""Keeps connections open and owns no business rule: doors, sessions, hub, fan-out, limits, drain."""

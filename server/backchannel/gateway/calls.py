@@ -1,0 +1,168 @@
+"""Calls: from a request of a connection or of the HTTP door to the relay, and the reply back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from backchannel_protocol import JSON, MSGPACK, Refused
+from backchannel_protocol.codec import decode_data
+
+from ..app import App, RequestDeclaration
+from ..auth.principal import Principal
+from ..relay.relay import Failure, Relay, Reply, Request
+from ..session import effects as e
+from ..telemetry.metrics import metrics
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Calls"]
+
+Encoding = Literal["json", "msgpack"]
+
+
+class _Route:
+    """What the gateway needs to know of one name."""
+
+    __slots__ = ("declaration", "fields", "readers")
+
+    def __init__(self, declaration: RequestDeclaration) -> None:
+        self.declaration = declaration
+        self.fields = declaration.lane
+        self.readers: dict[str, Any] = {}
+        if declaration.lane:
+            # Only the lane's fields are read of the body; the worker checks the rest.
+            fields = msgspec.structs.fields(declaration.cls)
+            lane = msgspec.defstruct("Lane", [(f.name, f.type) for f in fields if f.name in declaration.lane])
+            self.readers = {"json": msgspec.json.Decoder(lane), "msgpack": msgspec.msgpack.Decoder(lane)}
+
+    def lane(self, principal: Principal, data: bytes, encoding: Encoding) -> str:
+        if not self.fields:
+            return f"user:{principal.user}" if principal.user else principal.id
+        values = decode_data(self.readers[encoding], data)
+        return "\x1f".join([str(getattr(values, field)) for field in self.fields])
+
+
+class Calls:
+    """Sends requests through the relay and brings the replies to who asked."""
+
+    def __init__(self, app: App, relay: Relay, *, handler_timeout: float, next_id: Callable[[], int]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._relay = relay
+        self._timeout = handler_timeout
+        self._next_id = next_id
+        self._routes = {name: _Route(declaration) for name, declaration in app.requests.items()}
+        self._dirty: list[Connection] = []
+
+    def declaration(self, name: str) -> RequestDeclaration | None:
+        """The declaration of a command or query."""
+        route = self._routes.get(name)
+        return route.declaration if route else None
+
+    def request(
+        self,
+        principal: Principal,
+        name: str,
+        data: bytes,
+        *,
+        encoding: Encoding = "json",
+        key: str | None = None,
+        timeout: float | None = None,
+        connection: str = "",
+    ) -> Request:
+        """The request to send.
+
+        Raises:
+            Refused: `not_found` for an unknown name, `forbidden` by the token's caps, `invalid` if its lane cannot be
+                read.
+        """
+        route = self._routes.get(name)
+        if route is None:
+            raise Refused("not_found", f"There is no command or query {name!r}.")
+        if not principal.may("call", name):
+            raise Refused("forbidden", f"The token's caps do not include call:{name}.")
+        declaration = route.declaration
+        allowed = declaration.timeout or self._timeout
+        return Request(
+            id=self._next_id(),
+            kind=declaration.kind,
+            name=name,
+            data=data,
+            encoding=encoding,
+            principal=principal,
+            connection=connection,
+            lane=route.lane(principal, data, encoding) if declaration.kind == "command" else "",
+            key=key if declaration.kind == "command" else None,
+            timeout=allowed if timeout is None else min(timeout, allowed),
+        )
+
+    def call(self, connection: Connection, effect: e.Relay) -> None:
+        """Send a connection's call."""
+        metrics.calls += 1
+        session = connection.session
+        assert session.principal is not None
+        try:
+            request = self.request(
+                session.principal,
+                effect.name,
+                effect.data,
+                encoding="msgpack" if session.codec.binary else "json",
+                key=effect.key,
+                timeout=effect.timeout,
+                connection=session.id,
+            )
+        except Refused as exc:
+            metrics.errors[exc.code] += 1
+            connection.perform(session.failed(effect.id, exc))
+            return
+        if connection.calls is None:
+            connection.calls = {}
+        connection.calls[effect.id] = request.id
+        self._relay.send(request, partial(self._replied, connection, effect.id))
+
+    def _replied(self, connection: Connection, call_id: int, reply: Reply) -> None:
+        if connection.calls is not None:
+            connection.calls.pop(call_id, None)
+        if connection.gone:
+            return
+        session = connection.session
+        failure = reply.failure
+        if failure is None:
+            metrics.replies += 1
+            data = reply.data if not session.codec.binary else MSGPACK.encode(JSON.decode_any(reply.data))
+            effects = session.answered(call_id, data, reply.positions)
+        else:
+            metrics.errors[failure.code] += 1
+            effects = session.failed(call_id, failure.refused())
+        connection.perform(effects)
+        # Replies come in batches; what they cause for one connection leaves in one write.
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+    async def ask(
+        self, principal: Principal, name: str, data: bytes, *, key: str | None = None, timeout: float | None = None
+    ) -> Reply:
+        """Send a request from the HTTP door and wait. Refusals come as `Reply.failure`, too."""
+        metrics.calls += 1
+        try:
+            request = self.request(principal, name, data, key=key, timeout=timeout)
+        except Refused as exc:
+            reply = Reply(id=0, failure=Failure.of(exc))
+        else:
+            reply = await self._relay.ask(request)
+        if reply.failure is None:
+            metrics.replies += 1
+        else:
+            metrics.errors[reply.failure.code] += 1
+        return reply

@@ -1,0 +1,193 @@
+"""HubChannel: one channel that somebody on this gateway listens to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..app import Namespace
+from ..broker.broker import Envelope, LogHead
+from .delivery import Delivery
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Backlog", "HubChannel"]
+
+# Frames kept per channel to answer resumes from, in bytes of their data.
+_RECENT_BYTES = 64 * 1024
+
+
+class Backlog:
+    """What a slow listener has missed and will be told when it is back."""
+
+    __slots__ = ("after", "latest", "to")
+
+    def __init__(self) -> None:
+        self.after = 0
+        """The last offset it got before the first one it missed; 0 while it misses none."""
+        self.to = 0
+        """The last offset it missed; 0 while it misses none."""
+        self.latest: dict[str, Delivery] | None = None
+        """For the policy `latest`: the newest delivery per subject."""
+
+
+class HubChannel:
+    """Listeners, position and what waits to be sent.
+
+    All listeners in the fast sets are at the same position, `offset`: everything up to it was written to them, or
+    stands in `pending` and will be.
+    """
+
+    __slots__ = (
+        "beginning",
+        "early",
+        "epoch",
+        "filling",
+        "first",
+        "held",
+        "idle_since",
+        "joiners",
+        "json",
+        "listening",
+        "msgpack",
+        "name",
+        "namespace",
+        "number",
+        "offset",
+        "pending",
+        "presence_revision",
+        "recent",
+        "recent_bytes",
+        "scheduled",
+        "slow",
+        "sweep_writes",
+        "unsettled",
+    )
+
+    def __init__(self, name: str, namespace: type[Namespace]) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.epoch = ""
+        self.offset = 0
+        self.first = 1
+        self.json: dict[Connection, Callable[[bytes], None]] = {}
+        """Listeners that keep up and read JSON, with their write functions."""
+        self.msgpack: dict[Connection, Callable[[bytes], None]] = {}
+        self.slow: dict[Connection, Backlog] | None = None
+        """Listeners whose socket does not take more at the moment."""
+        self.beginning: set[Connection] | None = None
+        """Connections whose subscription to this channel is being started."""
+        self.pending: list[Delivery] = []
+        self.held: list[Delivery] | None = None
+        """What came behind an event that ends subscriptions, until those have ended."""
+        self.joiners: dict[Connection, int] | None = None
+        """Who joined while something was pending, with the number up to which they have everything."""
+        self.number = 0
+        self.scheduled = False
+        """A flush or a sweep of this channel is under way."""
+        self.sweep_writes: tuple[list[Callable[[bytes], None]], ...] | None = None
+        self.early: dict[int, Envelope] | None = None
+        """Events that came before those that precede them."""
+        self.filling = False
+        self.unsettled = 0
+        """Fills that brought nothing in a row."""
+        self.recent: deque[Delivery] = deque()
+        """The newest events, contiguous up to `offset`."""
+        self.recent_bytes = 0
+        self.presence_revision = 0
+        self.idle_since = 0.0
+        """Since when nobody listens; 0 while somebody does."""
+        self.listening: asyncio.Future[None] | None = None
+        """Done once the broker has confirmed and the position is known."""
+
+    @property
+    def logged(self) -> bool:
+        """Whether its events have offsets."""
+        return self.namespace.kind != "ephemeral"
+
+    def head(self) -> LogHead:
+        """The log as far as this hub knows it."""
+        return LogHead(self.epoch, self.offset, self.first)
+
+    def fast(self, connection: Connection) -> dict[Connection, Callable[[bytes], None]]:
+        """The fast set of this connection's encoding."""
+        return self.msgpack if connection.session.codec.binary else self.json
+
+    def has(self, connection: Connection) -> bool:
+        """Whether this connection listens."""
+        return connection in self.fast(connection) or (self.slow is not None and connection in self.slow)
+
+    def listeners(self) -> list[Connection]:
+        """Everybody who listens."""
+        return [*self.json, *self.msgpack, *(self.slow or ())]
+
+    def vacant(self) -> bool:
+        """Whether nobody listens or is about to."""
+        return not (self.json or self.msgpack or self.slow or self.beginning)
+
+    def queue(self, delivery: Delivery) -> None:
+        """Put a delivery behind those that wait; behind one that ends subscriptions it is held until they end."""
+        if self.held is not None:
+            self.held.append(delivery)
+            return
+        self.pending.append(delivery)
+        if delivery.ends is not None:
+            self.held = []
+
+    def release(self) -> None:
+        """Queue what was held: what ended has ended."""
+        held, self.held = self.held, None
+        for delivery in held or ():
+            self.queue(delivery)
+
+    def join(self, connection: Connection) -> None:
+        """Take up a listener that has everything up to `offset`."""
+        if connection.slow:
+            if self.slow is None:
+                self.slow = {}
+            self.slow[connection] = Backlog()
+        else:
+            self.fast(connection)[connection] = connection.write
+        if self.pending or self.held:
+            if self.joiners is None:
+                self.joiners = {}
+            self.joiners[connection] = self.number
+
+    def leave(self, connection: Connection) -> None:
+        """Let a listener go; a sweep under way passes it over."""
+        self.fast(connection).pop(connection, None)
+        if self.slow is not None:
+            self.slow.pop(connection, None)
+        if self.joiners is not None:
+            self.joiners.pop(connection, None)
+        if self.sweep_writes is not None and not connection.gone:
+            for writes in self.sweep_writes:
+                if connection.write in writes:
+                    writes[writes.index(connection.write)] = _nowhere
+
+    def remember(self, delivery: Delivery) -> None:
+        """Keep an event to answer resumes from."""
+        self.recent.append(delivery)
+        self.recent_bytes += delivery.size
+        while self.recent_bytes > _RECENT_BYTES and len(self.recent) > 1:
+            self.recent_bytes -= self.recent.popleft().size
+
+    def forget(self) -> None:
+        """Drop the remembered events: they are not contiguous with what comes."""
+        self.recent.clear()
+        self.recent_bytes = 0
+
+    def since(self, after: int) -> list[Delivery] | None:
+        """The remembered events after an offset up to the hub's position; None if they are not all here."""
+        if after >= self.offset:
+            return []
+        if not self.recent or self.recent[0].offset > after + 1:
+            return None
+        return [delivery for delivery in self.recent if delivery.offset > after]
+
+
+def _nowhere(data: bytes) -> None:
+    """Where the writes of a listener go that left in the middle of a sweep."""

@@ -1,0 +1,289 @@
+"""Gateway: keeps connections open and owns no business rule.
+
+It ties the parts together: doors hand it connections, sessions say what is to be done, the hub delivers, the relay
+asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections import Counter, defaultdict
+from itertools import count
+from typing import Protocol
+
+from msgspec import Struct
+
+from backchannel_protocol import CloseCode, Codec, Limits, Refused
+
+from ..app import App
+from ..auth.principal import Principal
+from ..broker.broker import Broker
+from ..relay.relay import Relay, Reply
+from ..session import effects as e
+from ..session.session import Session
+from ..store.store import LogReader
+from ..telemetry.logs import get_logger
+from ..telemetry.metrics import metrics
+from .calls import Calls
+from .connection import Connection
+from .hub import Hub
+from .publishing import Publishing
+from .reading import Reading
+from .rights import Rights
+from .subscribing import Subscribing
+from .transport import Transport
+from .wheel import Wheel
+
+__all__ = ["Authenticator", "Gateway", "GatewayOptions"]
+
+_log = get_logger(__name__)
+
+# Grants are renewed when they end within this many seconds: two turns of the wheel at the default ping.
+_RENEW_WITHIN = 30.0
+# Over how much of the drain the `move` frames are spread.
+_SPREAD = 0.5
+
+
+class Authenticator(Protocol):
+    """Who verifies tokens and keys."""
+
+    async def token(self, token: str | None) -> Principal:
+        """Who holds this token; None: a guest, where guests are allowed.
+
+        Raises:
+            Refused: `unauthenticated`, or `unavailable` if it cannot be told now.
+        """
+
+    async def api_key(self, secret: str, user: str) -> Principal:
+        """Who holds this API key, acting for `user`, or as the key itself where that is empty.
+
+        Raises:
+            Refused: `unauthenticated`.
+        """
+
+
+class GatewayOptions(Struct, frozen=True, kw_only=True):
+    """What an operator sets for a gateway. Spans are seconds."""
+
+    limits: Limits = Limits()
+    ping: float = 25.0
+    grace: float = 10.0
+    connections_per_user: int = 100
+    connections_per_address: int = 10_000
+    drain: float = 30.0
+    origins: tuple[str, ...] = ()
+    """Browser origins that may connect beside the host's own; `*` means every origin."""
+
+
+class Gateway:
+    """The gateway of one process. Make it and use it on one event loop."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        relay: Relay,
+        broker: Broker,
+        log_reader: LogReader,
+        authenticator: Authenticator,
+        options: GatewayOptions | None = None,
+    ) -> None:
+        self.app = app
+        self.options = options or GatewayOptions()
+        self.limits = self.options.limits
+        self.relay = relay
+        self.broker = broker
+        self.authenticator = authenticator
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._ids = count(1)
+        self.hub = Hub(app, broker, log_reader, connections_of=self.connections_of, wall=time.time)
+        rights = Rights(self)
+        self.subscribing = Subscribing(self, rights)
+        self.publishing = Publishing(app, broker, rights)
+        self.reading = Reading(self.hub, broker)
+        self.calls = Calls(app, relay, handler_timeout=self.limits.call, next_id=self.next_request_id)
+        self.connections: set[Connection] = set()
+        self._of_user: defaultdict[str, set[Connection]] = defaultdict(set)
+        self._of_address: Counter[str] = Counter()
+        step = min(1.0, self.options.ping / 5, self.limits.connect / 2)
+        self._wheel = Wheel(self._loop, step, self._turn)
+        self._draining = False
+        self._emptied: asyncio.Future[None] | None = None
+        self._unregister = [
+            metrics.gauge("subscriptions", "Subscriptions that are active.", lambda: self.hub.subscriptions),
+            metrics.gauge("channels", "Channels that this process listens to.", lambda: len(self.hub.channels)),
+        ]
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.hub.start()
+        self._wheel.start()
+
+    async def close(self) -> None:
+        """Drop what is still connected and stop everything."""
+        self._draining = True
+        for connection in list(self.connections):
+            connection.transport.abort()
+        self._wheel.stop()
+        await self.hub.close()
+        for unregister in self._unregister:
+            unregister()
+
+    def next_request_id(self) -> int:
+        """A fresh id for the relay."""
+        return next(self._ids)
+
+    def connections_of(self, user: str) -> set[Connection]:
+        """The open connections of a user on this gateway."""
+        return self._of_user.get(user) or set()
+
+    # What the doors ask for
+
+    @property
+    def frame_limit(self) -> int:
+        """Bytes in the largest message that a client may send."""
+        return self.limits.frame
+
+    @property
+    def max_queued(self) -> int:
+        """Bytes that may wait to be sent to one connection."""
+        return self.limits.queued
+
+    def allows_origin(self, origin: str | None, host: str | None) -> bool:
+        """Whether a page of this origin may connect: the host's own pages, those listed, and what is not a browser."""
+        if origin is None or "*" in self.options.origins or origin in self.options.origins:
+            return True
+        return host is not None and origin.partition("://")[2] == host
+
+    def accept(self, transport: Transport, codec: Codec, address: str) -> Connection:
+        """Take a new connection.
+
+        Raises:
+            Refused: `limit_exceeded` for its address; `unavailable` while this gateway drains.
+        """
+        if self._draining:
+            metrics.refused["unavailable"] += 1
+            raise Refused("unavailable", "This gateway drains; connect again to reach another.", outcome="none",
+                          retry_after=1.0)
+        if self._of_address[address] >= self.options.connections_per_address:
+            metrics.refused["limit_exceeded"] += 1
+            raise Refused("limit_exceeded", "This address holds as many connections as it may.")
+        self._of_address[address] += 1
+        session = Session(
+            secrets.token_urlsafe(12),
+            codec,
+            self.limits,
+            ping=self.options.ping,
+            grace=self.options.grace,
+            now=self.now(),
+        )
+        connection = Connection(self, transport, session, address)
+        self.connections.add(connection)
+        metrics.connections += 1
+        metrics.connections_opened += 1
+        self._wheel.put(connection, self.limits.connect)
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._wheel.remove(connection)
+        self.connections.discard(connection)
+        metrics.connections -= 1
+        if self._emptied is not None and not self.connections and not self._emptied.done():
+            self._emptied.set_result(None)
+        self._of_address[connection.address] -= 1
+        if not self._of_address[connection.address]:
+            del self._of_address[connection.address]
+        if connection.user:
+            of_user = self._of_user[connection.user]
+            of_user.discard(connection)
+            if not of_user:
+                del self._of_user[connection.user]
+
+    async def ask(self, principal: Principal, name: str, data: bytes, key: str | None, timeout: float) -> Reply:
+        """Ask a command or query for the HTTP door; refusals come as `Reply.failure`."""
+        return await self.calls.ask(principal, name, data, key=key, timeout=timeout)
+
+    async def authenticate(self, token: str) -> Principal:
+        """Who holds this user token. Raises `Refused`."""
+        return await self.authenticator.token(token)
+
+    async def api_key(self, secret: str, user: str) -> Principal:
+        """Who holds this API key, acting for a user. Raises `Refused`."""
+        return await self.authenticator.api_key(secret, user)
+
+    def readiness(self) -> dict[str, str]:
+        """What keeps this process from serving, part by part; empty: it is ready."""
+        reasons = {}
+        if self._draining:
+            reasons["gateway"] = "draining"
+        if not self.relay.ready():
+            reasons["relay"] = "no worker is there"
+        return reasons
+
+    # Connections
+
+    def authenticate_connection(self, connection: Connection, effect: e.Authenticate) -> None:
+        """Verify the token of a `connect` or `refresh`."""
+        self.hub.spawn(self._authenticate(connection, effect))
+
+    async def _authenticate(self, connection: Connection, effect: e.Authenticate) -> None:
+        session = connection.session
+        try:
+            principal = await self.authenticator.token(effect.token)
+            held = len(self.connections_of(principal.user)) if principal.user else 0
+            if not effect.refresh and held >= self.options.connections_per_user:
+                raise Refused("limit_exceeded", "This user holds as many connections as it may.")
+        except Refused as exc:
+            metrics.refused[exc.code] += 1
+            connection.do(session.refused_token(effect.id, exc))
+        except Exception as exc:
+            _log.error("cannot authenticate", exc_info=exc)
+            connection.do(session.refused_token(effect.id, Refused("internal", "The token could not be checked.")))
+        else:
+            connection.do(session.authenticated(effect.id, principal, time.time()))
+            if not connection.gone:
+                self._wheel.put(connection, session.due(time.time()))
+
+    def opened(self, connection: Connection) -> None:
+        """A session is open: count it as its user's."""
+        principal = connection.session.principal
+        assert principal is not None
+        connection.user = principal.user
+        if principal.user:
+            self._of_user[principal.user].add(connection)
+
+    def _turn(self, connection: Connection) -> float:
+        """A connection's turn on the wheel; returns in how many seconds it wants the next."""
+        wall = time.time()
+        connection.do(connection.session.tick(self.now(), wall))
+        if connection.session.subscriptions:
+            self.subscribing.renew(connection, _RENEW_WITHIN)
+        return connection.session.due(wall)
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Take no new connections and move the present ones over, spread out; return when they are gone or time is up.
+
+        Cancelling it leaves the gateway unready, with whatever is still connected.
+        """
+        self._draining = True
+        seconds = self.options.drain if seconds is None else seconds
+        end = self.now() + seconds
+        waiting = list(self.connections)
+        random.shuffle(waiting)
+        pause = seconds * _SPREAD / max(1, len(waiting))
+        began = self.now()
+        for index, connection in enumerate(waiting):
+            due = began + index * pause
+            if due > self.now():
+                await asyncio.sleep(due - self.now())
+            connection.do(connection.session.move(max(1.0, (end - self.now()) / 2)))
+        if self.connections:
+            self._emptied = self._loop.create_future()
+            await asyncio.wait([self._emptied], timeout=max(0.0, end - self.now()))
+        for connection in list(self.connections):
+            connection.close(CloseCode.MOVED, "this gateway drains")

@@ -1,0 +1,180 @@
+"""The gateway's routes as one Starlette application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import Lifespan
+
+from backchannel_protocol import ERROR_CODES, PROTOCOL_VERSION, Limits, Refused
+
+from ..app import App
+from ..telemetry.metrics import CONTENT_TYPE, exposition
+from .asgi import asgi_websocket_endpoint
+from .handshake import WEBSOCKET_PATH
+from .http import HttpDoor, problem_response
+from .transport import Gateway, HttpGateway
+
+__all__ = ["DoorsGateway", "application", "call_routes", "operation_routes", "websocket_routes"]
+
+_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_NO_STORE: Final = {"cache-control": "no-store"}
+
+
+class DoorsGateway(Gateway, HttpGateway, Protocol):
+    """What all doors together need of the gateway."""
+
+
+def application(
+    gateway: DoorsGateway,
+    app: App,
+    *,
+    limits: Limits | None = None,
+    cors_origins: Sequence[str] = (),
+    dev: bool = False,
+    lifespan: Lifespan[Starlette] | None = None,
+    extra: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """Everything that this gateway serves over HTTP, and its WebSocket over plain ASGI.
+
+    Args:
+        gateway: who answers.
+        app: its requests, its own HTTP routes and its static files.
+        limits: the limits of the installation.
+        cors_origins: origins, `https://example.org`, whose pages may use the HTTP door. None by default; credentials
+            are never asked for, since no cookie is used.
+        dev: whether routes exist that are for development only.
+        lifespan: what starts and stops with it; its state is in `request.state`.
+        extra: further routes, before the app's own.
+    """
+    middleware = []
+    if cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(cors_origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Backchannel-User"],
+                expose_headers=["Backchannel-Positions", "Retry-After"],
+                allow_credentials=False,
+                max_age=600,
+            )
+        )
+    return Starlette(
+        routes=[
+            *operation_routes(gateway),
+            *call_routes(HttpDoor(gateway, app, limits=limits)),
+            *websocket_routes(gateway),
+            *extra,
+            *_app_routes(app, dev),
+        ],
+        middleware=middleware,
+        exception_handlers={HTTPException: _http_exception, Exception: _exception},
+        lifespan=lifespan,
+    )
+
+
+def operation_routes(gateway: HttpGateway) -> list[BaseRoute]:
+    """`/healthz`, `/readyz`, `/version` and `/metrics`, for whoever operates the server."""
+
+    async def healthz(_request: Request) -> Response:
+        """The process lives; asks nothing else, so that a broken database restarts nobody."""
+        return JSONResponse({"status": "ok"}, headers=_NO_STORE)
+
+    async def readyz(_request: Request) -> Response:
+        """Whether traffic should be sent here, and if not, why, part by part."""
+        reasons = gateway.readiness()
+        if reasons:
+            return JSONResponse({"status": "unready", "reasons": reasons}, 503, headers=_NO_STORE)
+        return JSONResponse({"status": "ready"}, headers=_NO_STORE)
+
+    async def version_(_request: Request) -> Response:
+        return JSONResponse(
+            {"name": "backchannel", "version": _version(), "protocol": PROTOCOL_VERSION}, headers=_NO_STORE
+        )
+
+    async def metrics_(_request: Request) -> Response:
+        return Response(exposition(), headers={"content-type": CONTENT_TYPE, **_NO_STORE})
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/version", version_),
+        Route("/metrics", metrics_),
+    ]
+
+
+def call_routes(door: HttpDoor) -> list[BaseRoute]:
+    """`POST /v1/{name}`; the door itself answers other methods, so that an unknown name is not found in any."""
+    return [Route("/v1/{name}", door.call, methods=_METHODS)]
+
+
+def websocket_routes(gateway: Gateway) -> list[BaseRoute]:
+    """The WebSocket for servers that do the framing themselves, and what a plain GET of its path is told."""
+
+    async def upgrade_required(_request: Request) -> Response:
+        return problem_response(
+            Refused("invalid", "This is a WebSocket: send `Connection: Upgrade` and `Upgrade: websocket`."),
+            HTTPStatus.UPGRADE_REQUIRED,
+            {"upgrade": "websocket", "connection": "upgrade"},
+        )
+
+    return [
+        WebSocketRoute(WEBSOCKET_PATH, asgi_websocket_endpoint(gateway)),
+        Route(WEBSOCKET_PATH, upgrade_required),
+    ]
+
+
+def _app_routes(app: App, dev: bool) -> list[BaseRoute]:
+    routes: list[BaseRoute] = [
+        Route(route.path, route.endpoint, methods=list(route.methods))
+        for route in app.routes
+        if dev or not route.dev_only
+    ]
+    # A longer path is the more exact one; `/` takes whatever is left.
+    statics = sorted(app.statics, key=lambda static: -len(static.path))
+    return [*routes, *(Mount(s.path, StaticFiles(directory=s.directory, html=True)) for s in statics)]
+
+
+async def _http_exception(_request: Request, exc: Exception) -> Response:
+    """What routing itself refuses, as a problem."""
+    assert isinstance(exc, HTTPException)
+    status = exc.status_code
+    headers: Mapping[str, str] = exc.headers or {}
+    if status == HTTPStatus.NOT_FOUND:
+        refused = Refused("not_found", "There is nothing here; check the path.")
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        refused = Refused("invalid", f"Use {headers.get('Allow', 'another method')} here.")
+    else:
+        refused = Refused(_code_of(status), exc.detail)
+    return problem_response(refused, status, {name.lower(): value for name, value in headers.items()})
+
+
+async def _exception(_request: Request, _exc: Exception) -> Response:
+    """What an app's own route did not catch. The server logs it."""
+    return problem_response(Refused("internal", "The server failed; its log has the reason."))
+
+
+def _code_of(status: int) -> str:
+    for info in ERROR_CODES.values():
+        if info.status == status:
+            return info.code
+    return "internal" if status >= 500 else "invalid"
+
+
+def _version() -> str:
+    try:
+        return version("backchannel")
+    except PackageNotFoundError:
+        return "0"

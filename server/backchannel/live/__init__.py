@@ -1,0 +1,5 @@
+"""Live state for dashboards: this host's and Backchannel's own figures, once a second. Written on the public API alone."""
+
+from .host import MetricsSampled, app
+
+__all__ = ["MetricsSampled", "app"]

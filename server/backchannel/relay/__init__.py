@@ -1,0 +1,1 @@
+"""Carries commands and queries to workers and replies back."""

@@ -1,0 +1,1 @@
+"""Alembic revisions of Backchannel's own tables, forward only."""

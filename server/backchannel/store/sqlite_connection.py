@@ -1,0 +1,75 @@
+"""Connections to a SQLite file, all opened the same way."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+
+from .errors import StoreError
+
+__all__ = ["connect", "engine_over", "sqlite_engine"]
+
+BUSY_TIMEOUT = 5.0
+"""Seconds that a write waits for another process's (the command line's) to end."""
+
+_STATEMENTS = 512
+"""Prepared statements kept per connection: set-wise statements differ in text by their number of rows."""
+
+_WAL_LIMIT = 64 * 1024 * 1024
+"""Bytes that the write-ahead log is cut back to, once a burst is over."""
+
+
+def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sqlite3.Connection:
+    """Open a database in WAL mode, where a commit returns only when it is synced; transactions are begun by hand.
+
+    Any thread may use the connection, one at a time.
+
+    Raises:
+        StoreError: it cannot be opened, or SQLite is too old.
+    """
+    if sqlite3.sqlite_version_info < (3, 38):
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.38 or later.")
+    mode = "ro" if read_only else "rwc" if create else "rw"
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS,
+        )
+        if read_only:
+            connection.execute("PRAGMA query_only = 1")
+        else:
+            connection.execute("PRAGMA journal_mode = wal")
+            connection.execute("PRAGMA synchronous = full")
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
+        connection.execute("PRAGMA foreign_keys = 1")
+    except sqlite3.DatabaseError as exc:
+        if connection is not None:
+            connection.close()
+        raise StoreError(f"Cannot open {path}: {exc}. Check the path, its rights and the disk.") from exc
+    return connection
+
+
+def engine_over(connection: sqlite3.Connection) -> sa.Engine:
+    """An engine whose only connection is this one. SQLAlchemy neither begins, ends nor resets transactions on it."""
+    return sa.create_engine(
+        "sqlite://", creator=lambda: connection, poolclass=sa.StaticPool, pool_reset_on_return=None
+    )
+
+
+def sqlite_engine(path: Path, *, begin: Literal["DEFERRED", "IMMEDIATE"] = "DEFERRED") -> sa.Engine:
+    """An ordinary engine on a file, for cold paths: migrations and API keys. It makes the file if it is not there."""
+    engine = sa.create_engine("sqlite://", creator=lambda: connect(path, create=True), poolclass=sa.QueuePool)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {begin}")
+
+    return engine

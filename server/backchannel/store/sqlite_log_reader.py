@@ -1,0 +1,147 @@
+"""Reads durable logs for a gateway, on its loop, while a worker writes on another."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ..broker.broker import Envelope, LogHead
+from .errors import StoreError
+from .sqlite_connection import connect
+from .sqlite_errors import sqlite_border
+from .sqlite_reads import decode_heads
+from .sqlite_statements import CHANGED_HEADS, HEADS, LOG
+
+__all__ = ["SqliteLogReader"]
+
+T = TypeVar("T")
+
+_THREADS: Final = 2
+_Row = tuple[int, str, str, str | None, str | None, str | None, int, str | None]
+_HEAD: Final = msgspec.json.Decoder(tuple[str, int, int])
+_EVENTS: Final = msgspec.json.Decoder(list[_Row])
+_ENDS: Final = msgspec.json.Decoder(list[str])
+
+
+class SqliteLogReader:
+    """`LogReader`: reads run in two threads of its own, each with a read-only connection.
+
+    Cancelling a method forgets its answer; the read itself ends by itself.
+    """
+
+    def __init__(self, path: Path, app: str, epoch: str) -> None:
+        self._path = path
+        self._app = app
+        self._unused = LogHead(epoch, 0, 1)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="backchannel-log")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._asked: dict[str, list[asyncio.Future[LogHead]]] = {}
+        self._closed = False
+
+    async def head(self, channel: str) -> LogHead:
+        """Where a durable channel's log stands; calls of one loop tick are answered by one statement.
+
+        Raises:
+            Refused: `unavailable`.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[LogHead] = loop.create_future()
+        if not self._asked:
+            loop.call_soon(self._ask)
+        self._asked.setdefault(channel, []).append(answer)
+        return await answer
+
+    def _ask(self) -> None:
+        asked, self._asked = self._asked, {}
+
+        def answered(done: asyncio.Future[dict[str, LogHead]]) -> None:
+            error = done.exception()
+            for channel, waiting in asked.items():
+                for answer in waiting:
+                    if answer.done():
+                        continue
+                    if error is not None:
+                        answer.set_exception(error)
+                    else:
+                        answer.set_result(done.result().get(channel, self._unused))
+
+        self._run(self._heads, list(asked)).add_done_callback(answered)
+
+    async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
+        """The events of a durable log after an offset, in order, at most `limit`, and the head of the same moment.
+
+        Raises:
+            Refused: `unavailable`.
+        """
+        return await self._run(self._read, channel, after, limit)
+
+    async def changed(self, since: int) -> dict[str, LogHead]:
+        """Heads that changed at or after this instant (Unix milliseconds).
+
+        Raises:
+            Refused: `unavailable`.
+        """
+        return await self._run(self._changed, since)
+
+    async def close(self) -> None:
+        """Wait for the reads that run, then close the connections."""
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def _run(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            failed: asyncio.Future[T] = loop.create_future()
+            failed.set_exception(StoreError("This log reader is closed."))
+            return failed
+        return loop.run_in_executor(self._threads, function, *arguments)
+
+    # In a thread
+
+    def _one(self, text: str, *values: Any) -> tuple[Any, ...]:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect(self._path, read_only=True)
+            self._connections.append(connection)
+        with sqlite_border():
+            row: tuple[Any, ...] = connection.execute(text, values).fetchone()
+            return row
+
+    def _heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        return decode_heads(self._one(HEADS, self._app, msgspec.json.encode(channels).decode())[0])
+
+    def _changed(self, since: int) -> dict[str, LogHead]:
+        return decode_heads(self._one(CHANGED_HEADS, self._app, since)[0])
+
+    def _read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
+        head_text, events_text = self._one(LOG, self._app, channel, after, limit)
+        if head_text is None:
+            return self._unused, []
+        epoch, offset, first = _HEAD.decode(head_text)
+        envelopes = [
+            Envelope(
+                channel=channel,
+                name=name,
+                data=data.encode(),
+                epoch=epoch,
+                offset=at,
+                user=user,
+                key=key,
+                subject=subject,
+                time=time,
+                ends=None if ends is None else _ENDS.decode(ends),
+            )
+            for at, name, data, user, key, subject, time, ends in _EVENTS.decode(events_text)
+        ]
+        return LogHead(epoch, offset, first), envelopes

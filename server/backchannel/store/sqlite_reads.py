@@ -1,0 +1,87 @@
+"""Reads on one SQLite connection, as both a snapshot and a transaction offer them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from ..broker.broker import LogHead
+from .shapes import TableShape
+from .sqlite_connection import engine_over
+from .sqlite_errors import sqlite_border
+from .sqlite_statements import HEADS, SqliteStatements
+
+__all__ = ["SqliteReads", "decode_heads"]
+
+_HEADS: Final = msgspec.json.Decoder(list[tuple[str, str, int, int]])
+
+
+def decode_heads(text: str) -> dict[str, LogHead]:
+    """The heads by channel in the answer of `HEADS` or `CHANGED_HEADS`."""
+    return {channel: LogHead(epoch, offset, first) for channel, epoch, offset, first in _HEADS.decode(text)}
+
+
+class SqliteReads:
+    """A connection, its statements, and SQLAlchemy over the same connection for what is not on the hot path.
+
+    All methods are synchronous and end all statements that they begin. Errors of SQLite come as `Refused`.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, app: str, statements: SqliteStatements | None = None
+    ) -> None:
+        self.connection = connection
+        self.app = app
+        self._engine = engine_over(connection)
+        # Held for good: giving it back would let SQLAlchemy roll back a transaction that is not its own.
+        self.alchemy = self._engine.connect()
+        self.statements = statements or SqliteStatements(self._engine.dialect)
+
+    def rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """All rows of a select."""
+        with sqlite_border():
+            return self.alchemy.execute(statement).all()
+
+    def get(self, table: sa.Table, key: Mapping[str, Any]) -> sa.Row[Any] | None:
+        """One row by its whole primary key.
+
+        Raises:
+            ValueError: the key is not the whole primary key.
+        """
+        shape = self.statements.shape(table)
+        if len(key) != len(shape.key) or not all(name in key for name in shape.key):
+            raise ValueError(
+                f"get: the primary key of table {table.name!r} is ({', '.join(shape.key)}) besides app, and "
+                f"({', '.join(key)}) was given; name all of it, or select."
+            )
+        row = self._one(self.statements.get(shape, shape.key), (self.app, *shape.bind_key(shape.key, key)))
+        return None if row is None else shape.row(row)
+
+    def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        """The heads of those of these channels that have one."""
+        row = self._one(HEADS, (self.app, msgspec.json.encode(channels).decode()))
+        return decode_heads(row[0]) if row is not None else {}
+
+    def positions(self, channels: Sequence[str]) -> dict[str, int]:
+        """The channels' newest offsets; 0 where there is none."""
+        heads = self.heads(channels)
+        return {channel: heads[channel].offset if channel in heads else 0 for channel in channels}
+
+    def _one(self, text: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
+        with sqlite_border():
+            row: tuple[Any, ...] | None = self.connection.execute(text, values).fetchone()
+            return row
+
+    def shape(self, table: sa.Table) -> TableShape:
+        """The table's shape."""
+        return self.statements.shape(table)
+
+    def close(self) -> None:
+        """Close the connection; a transaction that is open is undone."""
+        self.alchemy.close()
+        self._engine.dispose()
+        self.connection.close()

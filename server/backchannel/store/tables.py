@@ -1,0 +1,95 @@
+"""Backchannel's own tables. Every key begins with `app`, so that tenants in one database never meet.
+
+Instants are Unix milliseconds. The revisions in `migrations/versions` make these tables; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+__all__ = ["api_keys", "counters", "events", "heads", "installation", "keys", "metadata"]
+
+metadata = sa.MetaData()
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Text, nullable=False),
+)
+"""One row per app: the store's epoch, random, which `new_epoch` changes after a restore."""
+
+heads = sa.Table(
+    "heads",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Text, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("changed", sa.BigInteger, nullable=False),
+    sa.Index("heads_changed", "app", "changed"),
+    sqlite_with_rowid=False,
+)
+"""Where each durable channel's log stands. A row is made with the first event and never deleted: a channel that began
+again at offset 1 in the same epoch would betray every client that remembers a position."""
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("user", sa.Text),
+    sa.Column("key", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("ends", sa.Text),
+    sqlite_with_rowid=False,
+)
+"""The durable logs. `data` is canonical JSON, `ends` a JSON array of users or NULL."""
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("principal", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("reply", sa.LargeBinary),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Index(
+        "keys_time",
+        "app",
+        "time",
+        sqlite_where=sa.text("reply IS NOT NULL"),
+        postgresql_where=sa.text("reply IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+"""Idempotency keys that were used; they stay for ever, their replies for 30 days."""
+
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Named dense counters (`ctx.next`)."""
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("revoked", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+"""API keys: SHA-256 of what the holder shows, which is too random to be guessed back."""

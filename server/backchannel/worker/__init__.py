@@ -1,0 +1,1 @@
+"""The worker: runs handlers. Order, transactions, idempotency, retries, and the `Context` that handlers see."""

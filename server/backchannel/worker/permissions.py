@@ -1,0 +1,88 @@
+"""Permissions: the internal query `may`, by which a gateway asks what a principal may hear and where it may publish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from ..auth.principal import Principal
+from ..context import Context
+from ..relay.relay import Grant, May, MayReply
+from .namespaces import Namespaces
+
+__all__ = ["answer_may"]
+
+log = structlog.get_logger(__name__)
+
+_FAILED: Final = Grant(False, code="internal", message="The rule of this channel failed; the server's log has it.")
+
+
+def answer_may(namespaces: Namespaces) -> Callable[[Context, Any], Awaitable[MayReply]]:
+    """The handler of `may`: all channels in one snapshot, each with its own answer.
+
+    An entry of `publish` is a channel and an event's name, with a space between.
+    """
+
+    async def may(ctx: Context, asked: May) -> MayReply:
+        principal: Principal = ctx.principal  # type: ignore[attr-defined]
+        reply = MayReply({}, {})
+        for channel in asked.listen:
+            reply.listen[channel] = await _may_listen(namespaces, ctx, principal, channel)
+        for entry in asked.publish:
+            channel, _, name = entry.partition(" ")
+            reply.publish[entry] = await _may_publish(namespaces, ctx, principal, channel, name)
+        return reply
+
+    return may
+
+
+async def _may_listen(namespaces: Namespaces, ctx: Context, principal: Principal, channel: str) -> Grant:
+    rule = namespaces.rule(channel)
+    if rule is None:
+        return _not_found(channel)
+    if not principal.may("listen", channel):
+        return Grant(False, code="forbidden", message=f"This token is not for listening to {channel}.")
+    try:
+        answer = await rule.may_listen(ctx, channel)
+    except Exception:
+        return _failed("may_listen", channel)
+    if answer is True:
+        return Grant(True)
+    if answer is False:
+        return Grant(False, code="forbidden", message=f"{ctx.user} may not listen to {channel}.")
+    return Grant(True, answer)
+
+
+async def _may_publish(
+    namespaces: Namespaces, ctx: Context, principal: Principal, channel: str, name: str
+) -> Grant:
+    rule = namespaces.rule(channel)
+    if rule is None:
+        return _not_found(channel)
+    if not principal.may("publish", channel):
+        return Grant(False, code="forbidden", message=f"This token is not for publishing on {channel}.")
+    if not rule.clients_may_publish:
+        return Grant(False, code="forbidden", message=f"Clients do not publish on {channel}: call a command.")
+    try:
+        allowed = await rule.may_publish(ctx, channel, name)
+    except Exception:
+        return _failed("may_publish", channel)
+    if allowed:
+        return Grant(True)
+    return Grant(False, code="forbidden", message=f"{ctx.user} may not publish {name} on {channel}.")
+
+
+def _not_found(channel: str) -> Grant:
+    return Grant(False, code="not_found", message=f"There is no channel {channel}.")
+
+
+def _failed(rule: str, channel: str) -> Grant:
+    """Deny, and say why in the log; one broken rule must not cost the other channels their answers."""
+    if asyncio.current_task() is None:
+        # It ran without a task of its own, which it may have needed: the caller runs the query again in one.
+        raise  # noqa: PLE0704 - called in an except block
+    log.exception("a namespace's rule failed", rule=rule, channel=channel)
+    return _FAILED

@@ -1,0 +1,60 @@
+"""Running a coroutine as far as it does not suspend, without a task or a timer.
+
+A handler on SQLite never suspends: its coroutine runs to its end within one `send(None)`. A task and a timer per handler
+would cost more than many handlers do, so they are made only for a coroutine that really waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+__all__ = ["TimeIsOut", "proceed", "within"]
+
+T = TypeVar("T")
+
+
+class TimeIsOut(Exception):  # noqa: N818 - it is no error of the one who catches it
+    """The time given to `within` is over; the coroutine was cancelled."""
+
+
+@types.coroutine
+def proceed(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that was begun by `send(None)` and yielded `waits_for`."""
+    while True:
+        try:
+            value = yield waits_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as exc:
+            try:
+                waits_for = coroutine.throw(exc)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+        else:
+            try:
+                waits_for = coroutine.send(value)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+
+
+async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Await a coroutine that may take so long; the timer is made only if it suspends. Call it from a task.
+
+    Raises:
+        TimeIsOut: it took longer, and was cancelled.
+    """
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            return await proceed(coroutine, waits_for)
+    except TimeoutError:
+        if timeout.expired():
+            raise TimeIsOut from None
+        raise

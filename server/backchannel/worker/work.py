@@ -1,0 +1,88 @@
+"""Work: one request that the worker took, checked against its declaration."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+from backchannel_protocol import Malformed, Refused
+from backchannel_protocol.codec import decode_data
+
+from ..app import RequestDeclaration
+from ..relay.relay import Failure, Reply, Request
+from .runtime import Runtime
+
+__all__ = ["Intake", "Work"]
+
+_canonical: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+class Work:
+    """A request with its declaration and its decoded data."""
+
+    __slots__ = ("deadline", "declaration", "digest", "lane", "request", "value", "waiter")
+
+    def __init__(self, request: Request, declaration: RequestDeclaration, value: Any, deadline: float) -> None:
+        self.request: Final = request
+        self.declaration: Final = declaration
+        self.value: Final = value
+        self.deadline: Final = deadline
+        """When nobody waits any more, on the loop's clock."""
+        self.waiter: asyncio.Future[Reply] | None = None
+        """Who waits within this worker; None for what came over the relay."""
+        self.lane = ""
+        self.digest = b""
+        if declaration.kind == "command":
+            principal = request.principal
+            # From the decoded data, not from `request.lane`: what is locked must not depend on how a body was spelled.
+            self.lane = (
+                "/".join([str(getattr(value, field)) for field in declaration.lane])
+                if declaration.lane
+                else f"user:{principal.user}"
+            )
+            if request.key is not None:
+                self.digest = blake2b(
+                    declaration.name.encode() + b"\0" + _canonical(value), digest_size=16
+                ).digest()
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """What the key is unique within, and the key."""
+        return self.request.principal.id, self.request.key or ""
+
+
+class Intake:
+    """Decodes requests by their declarations; one decoder per name and encoding, made once."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._decoders: dict[tuple[str, str, str], Any] = {}
+
+    def take(self, request: Request, now: float) -> Work | Failure:
+        """Check a request.
+
+        Args:
+            request: as it came.
+            now: the loop's clock.
+        """
+        internal = request.kind == "internal"
+        known = self._runtime.internal if internal else self._runtime.requests
+        declaration = known.get(request.name)
+        if declaration is None:
+            return Failure.of(Refused("not_found", f"There is no command or query {request.name}."))
+        which = (request.kind, request.name, request.encoding)
+        decoder = self._decoders.get(which)
+        if decoder is None:
+            decoder = self._decoders[which] = _decoder(declaration, request.encoding)
+        try:
+            value = decode_data(decoder, request.data)
+        except Malformed as exc:
+            return Failure.of(exc)
+        return Work(request, declaration, value, now + request.timeout)
+
+
+def _decoder(declaration: RequestDeclaration, encoding: str) -> Any:
+    module = msgspec.json if encoding == "json" else msgspec.msgpack
+    return module.Decoder(declaration.cls)
