@@ -20,7 +20,11 @@ export const STABLE = 10;
  * @param attempt how many waits came before this one
  * @param random a number in [0, 1)
  */
-export function backoffDelay(attempt: number, random: number, { base, cap }: Backoff = DEFAULT_BACKOFF): number {
+export function backoffDelay(
+  attempt: number,
+  random: number,
+  { base, cap }: Backoff = DEFAULT_BACKOFF,
+): number {
   return random * Math.min(cap, base * 2 ** attempt) * 1000;
 }
 

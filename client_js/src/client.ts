@@ -1,17 +1,24 @@
 /** The client: one connection kept alive, and everything that is asked and heard on it. */
 
-import { attemptsAfter, type Backoff, backoffDelay, DEFAULT_BACKOFF, moveDelay } from "./backoff.js";
-import { type Codec, json } from "./codec.js";
-import { EXPIRED, isFinalClose, NORMAL, UNAUTHENTICATED } from "./codes.js";
-import { Connection, type ConnectionListeners, type Reason } from "./connection.js";
+import { DEFAULT_BACKOFF } from "./backoff.js";
+import { json } from "./codec.js";
+import { NORMAL } from "./codes.js";
+import type { Connection, Reason } from "./connection.js";
+import { type ClientState, Connector, type StateChange } from "./connector.js";
 import { Emitter, type Off } from "./emitter.js";
 import { ConnectionClosed, Refused } from "./errors.js";
-import type { CallOptions, ClientOptions, HistoryOptions, PublishOptions, SubscribeOptions } from "./options.js";
+import type {
+  CallOptions,
+  ClientOptions,
+  HistoryOptions,
+  PublishOptions,
+  SubscribeOptions,
+} from "./options.js";
 import { platformPage, watchPage } from "./page.js";
 import type {
+  ClientInfo,
   ConnectedFrame,
   ConnectFrame,
-  ErrorFrame,
   HistoryReply,
   Limits,
   Member,
@@ -23,20 +30,10 @@ import type {
 import { type RequestFrame, type RequestOptions, Requests } from "./requests.js";
 import type { Subscription } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
-import { Alarm, systemTimers, type Timers } from "./timers.js";
+import { systemTimers, type Timers } from "./timers.js";
 import { Refresher, type TokenOption } from "./token.js";
-import { type OpenTransport, platformWebSocket, webSockets } from "./transport.js";
+import { platformWebSocket, webSockets } from "./transport.js";
 import { Waiters } from "./waiters.js";
-
-export type ClientState = "disconnected" | "connecting" | "connected";
-
-/** The connection's state, why it is not another, and when the next attempt is made. */
-export interface StateChange {
-  readonly state: ClientState;
-  readonly reason?: Reason;
-  /** Milliseconds until the next attempt. */
-  readonly retryIn?: number;
-}
 
 /** What a client tells. */
 export interface ClientEvents {
@@ -64,8 +61,10 @@ export interface PresenceList {
 
 const TIMEOUT = 10;
 const HISTORY = 100;
-/** What a server takes in one frame at least, before it has told. */
-const FRAME = 64 * 1024;
+/** What a server takes by default, before it has told what holds. */
+const DEFAULT_LIMITS = { frame: 64 * 1024, channels: 512 } satisfies Partial<Limits>;
+/** The longest `timeout` that the protocol has a place for, in seconds. */
+const LONGEST = 3600;
 const READ: RequestOptions = { again: true };
 
 /**
@@ -73,77 +72,74 @@ const READ: RequestOptions = { again: true };
  * connection is renewed until `disconnect()`, `close()`, or a close code that says not to.
  */
 export class Client extends Emitter<ClientEvents> {
-  readonly #url: string;
-  readonly #options: ClientOptions;
-  readonly #open: OpenTransport;
-  readonly #codec: Codec;
-  readonly #timers: Timers;
-  readonly #random: () => number;
-  readonly #backoff: Backoff;
-  readonly #timeout: number;
+  readonly #info: ClientInfo | undefined;
   readonly #token: TokenOption | undefined;
+  readonly #timers: Timers;
   readonly #requests: Requests;
   readonly #subscriptions: Subscriptions;
-  readonly #ready = new Waiters<void>();
+  readonly #connector: Connector;
   readonly #unwatch: Off | undefined;
-  readonly #listeners: ConnectionListeners;
-  /** Opens the next connection: after a wait, or when a `move` is due. */
-  readonly #next: Alarm;
-  /** The end of the time that a `move` gave. */
-  readonly #moveEnd: Alarm;
-
-  /** Whether there should be a connection. */
-  #wanted = false;
-  #state: ClientState = "disconnected";
-  /** The connection that counts. */
-  #active: Connection | undefined;
-  /** The one that is being opened: to be the first, or to take over from the active one. */
-  #opening: Connection | undefined;
-  /** The one that the active one takes over from. */
-  #retiring: Connection | undefined;
+  readonly #ready = new Waiters<void>();
   #refresher: Refresher | undefined;
-  #attempts = 0;
-  /** Whether a refused token was replaced by a fresh one already. */
-  #tokenRenewed = false;
-  #hidden = false;
+  #connected: ConnectedFrame | undefined;
   /** Why there will be no connection before the next `connect()`. */
   #final: ConnectionClosed | undefined;
   #closed = false;
-  #connected: ConnectedFrame | undefined;
 
   /**
+   * Throws `TypeError` for an address that is none, and where the platform has no WebSocket.
+   *
    * @param url `ws://` or `wss://`
-   * Throws `TypeError` for another address, and where there is no WebSocket to use.
    */
   constructor(url: string, options: ClientOptions = {}) {
     super();
-    if (!/^wss?:\/\//i.test(url)) throw new TypeError(`Not the address of a WebSocket, ws:// or wss://: ${url}`);
-    this.#url = url;
-    this.#options = options;
-    this.#open = webSockets(options.WebSocket ?? platformWebSocket());
-    this.#codec = options.codec ?? json;
-    this.#timers = options.timers ?? systemTimers;
-    this.#random = options.random ?? Math.random;
-    this.#backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
-    this.#timeout = options.timeout ?? TIMEOUT;
-    this.#token = options.token;
-    this.#requests = new Requests(this.#codec, this.#timers, this.#timeout);
-    this.#subscriptions = new Subscriptions(this.#requests, this.#timers, this.#random, this.#backoff);
-    this.#next = new Alarm(this.#timers);
-    this.#moveEnd = new Alarm(this.#timers);
-    this.#listeners = {
-      hello: (connection, token) => this.#hello(connection, token),
-      connected: (connection, frame) => this.#onConnected(connection, frame),
-      frame: (connection, frame) => this.#onFrame(connection, frame),
-      closed: (connection, reason, error) => this.#onClosed(connection, reason, error),
-      failed: (error) => this.#fail(error),
-    };
+    if (!/^wss?:\/\//i.test(url))
+      throw new TypeError(`Not the address of a WebSocket (ws:// or wss://): ${url}`);
+    const {
+      client,
+      token,
+      timeout = TIMEOUT,
+      codec = json,
+      random = Math.random,
+      timers = systemTimers,
+    } = options;
+    const backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
+    this.#info = client;
+    this.#token = token;
+    this.#timers = timers;
+    this.#requests = new Requests(codec, timers, timeout);
+    this.#subscriptions = new Subscriptions(this.#requests, timers, random, backoff);
+    this.#connector = new Connector({
+      url,
+      open: webSockets(options.WebSocket ?? platformWebSocket()),
+      codec,
+      timers,
+      timeout,
+      random,
+      backoff,
+      token: () => (typeof token === "function" ? token() : token),
+      renewable: typeof token === "function",
+      listeners: {
+        hello: (connection, fresh) => this.#hello(connection, fresh),
+        connected: (connection, frame, moved) => this.#onConnected(connection, frame, moved),
+        frame: (connection, frame) => this.#onFrame(connection, frame),
+        failed: (error) => this.#fail(error),
+        lost: (connection) => {
+          this.#requests.lost(connection);
+          this.#subscriptions.lost(connection);
+        },
+        released: (connection) =>
+          !this.#subscriptions.hearing(connection) && !this.#requests.awaiting(connection),
+        state: (change) => this.#onState(change),
+        stopped: (reason) => this.#onStopped(reason),
+      },
+    });
     const page = options.page === undefined ? platformPage() : options.page;
-    if (page !== null) this.#unwatch = watchPage(page, this.#pageListeners());
+    if (page !== null) this.#unwatch = watchPage(page, this.#connector.page);
   }
 
   get state(): ClientState {
-    return this.#state;
+    return this.#connector.state;
   }
 
   /** Who the server takes this client for; like `session` and `limits`, undefined before the first connection. */
@@ -165,42 +161,32 @@ export class Client extends Emitter<ClientEvents> {
   /** Want a connection, from now on. Does nothing where one is wanted already. */
   connect(): void {
     if (this.#closed) throw new ConnectionClosed(NORMAL, "The client was closed; make a new one.");
-    if (this.#wanted) return;
-    this.#wanted = true;
-    this.#attempts = 0;
-    this.#tokenRenewed = false;
     if (this.#final !== undefined) {
       this.#final = undefined;
       this.#subscriptions.revive();
     }
-    this.#openConnection();
+    this.#connector.start();
   }
 
   /** Want no connection, until the next `connect()`. What can be sent again waits for it, until its deadline. */
   disconnect(): void {
-    if (!this.#wanted) return;
-    this.#drop();
-    this.#setState({ state: "disconnected" });
+    this.#connector.stop();
   }
 
   /** The end: everything that waits is refused, loops end, and nothing can be asked any more. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#drop();
     this.#unwatch?.();
-    const message = "The client was closed.";
-    const error = new ConnectionClosed(NORMAL, message);
-    this.#final = error;
-    this.#requests.end((sent) => new ConnectionClosed(NORMAL, message, sent ? "unknown" : "none"));
+    const reason = { code: NORMAL, message: "The client was closed." };
+    const error = this.#end(reason);
     this.#subscriptions.close(error);
-    this.#ready.reject(error);
-    if (this.#state !== "disconnected") this.#setState({ state: "disconnected" });
+    this.#connector.stop();
   }
 
   /** Resolves when connected, at once if it is. Rejects with `ConnectionClosed` when the closing is final. */
   ready(): Promise<void> {
-    if (this.#state === "connected") return Promise.resolve();
+    if (this.state === "connected") return Promise.resolve();
     if (this.#final !== undefined) return Promise.reject(this.#final);
     return this.#ready.wait();
   }
@@ -229,7 +215,7 @@ export class Client extends Emitter<ClientEvents> {
         name,
         data,
         ...(key === null ? {} : { key }),
-        ...(timeout === undefined ? {} : { timeout }),
+        ...(timeout === undefined ? {} : { timeout: Math.min(timeout, LONGEST) }),
       },
       {
         again: key !== null,
@@ -238,7 +224,10 @@ export class Client extends Emitter<ClientEvents> {
         ...(timeout === undefined ? {} : { attempt: timeout, deadline: timeout }),
       },
     );
-    return { data: dataOf<R>(frame), positions: (frame.type === "reply" ? frame.positions : undefined) ?? {} };
+    return {
+      data: dataOf<R>(frame),
+      positions: (frame.type === "reply" ? frame.positions : undefined) ?? {},
+    };
   }
 
   /** Publish an event on a live or ephemeral channel, where its namespace lets clients do so. */
@@ -283,7 +272,11 @@ export class Client extends Emitter<ClientEvents> {
   /** Who is present on a channel. */
   async presence(channel: string): Promise<PresenceList> {
     const frame = await this.#ask({ type: "presence", id: this.#requests.nextId(), channel }, READ);
-    const { members = [], count = 0, revision } = frame.type === "presence" ? frame : dataOf<PresenceList>(frame);
+    const {
+      members = [],
+      count = 0,
+      revision,
+    } = frame.type === "presence" ? frame : dataOf<PresenceList>(frame);
     return { members, count, revision };
   }
 
@@ -298,55 +291,57 @@ export class Client extends Emitter<ClientEvents> {
     return this.#subscriptions.subscribe(channel, options);
   }
 
-  // Connections
-
-  #openConnection(): void {
-    this.#next.clear();
-    if (this.#active === undefined) this.#setState({ state: "connecting" });
-    const connection = new Connection({
-      url: this.#url,
-      open: this.#open,
-      codec: this.#codec,
-      timers: this.#timers,
-      timeout: this.#timeout,
-      token: () => (typeof this.#token === "function" ? this.#token() : this.#token),
-      listeners: this.#listeners,
-    });
-    this.#opening = connection;
-    connection.start();
-  }
+  // The connection
 
   #hello(connection: Connection, token: string | undefined): ConnectFrame {
-    const { client } = this.#options;
-    const spent = (token?.length ?? 0) + 1024;
-    const resume = this.#subscriptions.resume(connection, (this.limits?.frame ?? FRAME) - spent);
+    const { frame, channels } = this.limits ?? DEFAULT_LIMITS;
+    const room = frame - (token?.length ?? 0) - 1024;
+    const resume = this.#subscriptions.resume(connection, room, channels);
     return {
       type: "connect",
       id: this.#requests.nextId(),
       ...(token === undefined ? {} : { token }),
-      ...(client === undefined ? {} : { client }),
+      ...(this.#info === undefined ? {} : { client: this.#info }),
       ...(connection.resumed.size === 0 ? {} : { resume }),
     };
   }
 
-  #onConnected(connection: Connection, frame: ConnectedFrame): void {
-    this.#opening = undefined;
-    this.#retiring = this.#active;
-    this.#active = connection;
+  #onConnected(connection: Connection, frame: ConnectedFrame, moved: boolean): void {
     this.#connected = frame;
     this.#refresh(frame, connection);
+    // Channels before what waits to be asked: history and presence are for who listens.
     this.#subscriptions.attach(connection);
     this.#requests.attach(connection, frame.limits);
-    this.#setState({ state: "connected" });
+    if (!moved) this.emit("state", { state: "connected" });
     this.emit("connected", frame);
     this.#ready.resolve();
-    this.#retire();
+  }
+
+  #onState(change: StateChange): void {
+    this.#refresher?.stop();
+    this.emit("state", change);
+  }
+
+  #onStopped(reason: Reason): void {
+    this.#subscriptions.interrupt(this.#end(reason));
+  }
+
+  /** There is no connection to wait for: what waits is refused. */
+  #end({ code, message }: Reason): ConnectionClosed {
+    const error = new ConnectionClosed(code, message);
+    this.#final = error;
+    this.#requests.end((sent) => new ConnectionClosed(code, message, sent ? "unknown" : "none"));
+    this.#ready.reject(error);
+    return error;
   }
 
   #onFrame(connection: Connection, frame: ServerFrame): void {
     switch (frame.type) {
       case "event":
         this.#subscriptions.event(connection, frame);
+        return;
+      case "gap":
+        this.#subscriptions.gap(connection, frame);
         return;
       case "reply":
         this.#requests.answer(frame.id, frame);
@@ -362,139 +357,20 @@ export class Client extends Emitter<ClientEvents> {
       case "unsubscribed":
         this.#subscriptions.unsubscribed(connection, frame);
         break;
-      case "gap":
-        this.#subscriptions.gap(connection, frame);
-        return;
       case "presence":
         if (frame.id === undefined) this.#subscriptions.presence(connection, frame);
         else this.#requests.answer(frame.id, frame);
-        return;
+        break;
       case "move":
-        this.#move(connection, frame);
+        this.#connector.move(connection, frame);
+        this.emit("move", frame);
         return;
       default:
-        // A frame of a newer server: ignored, as the protocol demands.
+        // A frame of a newer server (ENC-12).
         return;
     }
-    if (this.#retiring !== undefined) this.#retire();
+    this.#connector.retire();
   }
-
-  #onClosed(connection: Connection, reason: Reason, error?: ErrorFrame): void {
-    this.#requests.lost(connection);
-    this.#subscriptions.lost(connection);
-    if (connection === this.#retiring) {
-      this.#retired();
-      return;
-    }
-    const opening = connection === this.#opening;
-    if (opening) this.#opening = undefined;
-    else {
-      this.#active = undefined;
-      this.#refresher?.stop();
-      this.#dropRetiring();
-    }
-    if (this.#hidden) {
-      if (!opening) this.#state = "connecting";
-      return;
-    }
-    if (connection.up > 0 && attemptsAfter(1, connection.up) === 0) this.#tokenRenewed = false;
-    this.#attempts = attemptsAfter(this.#attempts, connection.up);
-
-    const final = typeof reason.code === "number" ? isFinalClose(reason.code) : error !== undefined && !error.retry;
-    if (opening && this.#active !== undefined) {
-      // A move that fails: the active connection goes on until its server closes it.
-      if (!final) this.#openLater(this.#delay(error));
-      return;
-    }
-    const refused = reason.code === UNAUTHENTICATED || reason.code === "unauthenticated";
-    if (refused && typeof this.#token === "function" && !this.#tokenRenewed) {
-      this.#tokenRenewed = true;
-      this.#reconnect(reason, 0);
-    } else if (final) this.#stop(reason);
-    // What is being opened for a move becomes the connection to wait for.
-    else if (this.#opening !== undefined) this.#setState({ state: "connecting", reason });
-    else if (reason.code === EXPIRED && this.#attempts === 0) {
-      this.#attempts = 1;
-      this.#reconnect(reason, 0);
-    } else this.#reconnect(reason, this.#delay(error));
-  }
-
-  /** Milliseconds to wait, by the backoff or longer where the server says so. */
-  #delay(error: ErrorFrame | undefined): number {
-    const delay = backoffDelay(this.#attempts, this.#random(), this.#backoff);
-    this.#attempts += 1;
-    return delay + (error?.retry_after ?? 0) * 1000;
-  }
-
-  #reconnect(reason: Reason, retryIn: number): void {
-    this.#openLater(retryIn);
-    this.#setState({ state: "connecting", reason, retryIn });
-  }
-
-  #openLater(ms: number): void {
-    this.#next.set(ms, () => this.#openConnection());
-  }
-
-  /** The server says that trying again is no use. */
-  #stop(reason: Reason): void {
-    this.#drop();
-    const error = new ConnectionClosed(reason.code, reason.message);
-    this.#final = error;
-    this.#requests.end((sent) => new ConnectionClosed(reason.code, reason.message, sent ? "unknown" : "none"));
-    this.#subscriptions.interrupt(error);
-    this.#setState({ state: "disconnected", reason });
-    this.#ready.reject(error);
-  }
-
-  /** Let go of every connection and of every wait for one. */
-  #drop(): void {
-    this.#wanted = false;
-    this.#next.clear();
-    this.#refresher?.stop();
-    this.#dropRetiring();
-    for (const connection of [this.#active, this.#opening]) {
-      if (connection === undefined) continue;
-      connection.close();
-      this.#requests.lost(connection);
-      this.#subscriptions.lost(connection);
-    }
-    this.#active = undefined;
-    this.#opening = undefined;
-  }
-
-  // Moving
-
-  #move(connection: Connection, frame: MoveFrame): void {
-    if (connection !== this.#active || this.#opening !== undefined || this.#next.armed) return;
-    this.#moveEnd.set(frame.after * 1000, () => this.#dropRetiring());
-    this.#openLater(moveDelay(frame.after, this.#random()));
-    this.emit("move", frame);
-  }
-
-  /** Let go of the old connection when every channel is heard on the new one, and only then ask there again. */
-  #retire(): void {
-    const { active, retiring } = { active: this.#active, retiring: this.#retiring };
-    if (retiring === undefined || active === undefined || this.#subscriptions.hearing(retiring)) return;
-    this.#requests.sendAgain(retiring);
-    // What has no key cannot be asked twice: its answer is waited for, as long as the old server lives.
-    if (!this.#requests.bound(retiring)) this.#dropRetiring();
-  }
-
-  #dropRetiring(): void {
-    const retiring = this.#retiring;
-    if (retiring === undefined) return;
-    retiring.close();
-    this.#requests.lost(retiring);
-    this.#subscriptions.lost(retiring);
-    this.#retired();
-  }
-
-  #retired(): void {
-    this.#retiring = undefined;
-    this.#moveEnd.clear();
-  }
-
-  // The rest
 
   #refresh(frame: ConnectedFrame, connection: Connection): void {
     this.#refresher?.stop();
@@ -502,10 +378,10 @@ export class Client extends Emitter<ClientEvents> {
     if (typeof this.#token !== "function" || frame.expires === undefined) return;
     this.#refresher = new Refresher(this.#token, frame.time, this.#timers, {
       refresh: async (token) => {
-        if (connection !== this.#active) return undefined;
+        if (connection !== this.#connector.active) return undefined;
         const answer = await this.#requests.ask(
           { type: "refresh", id: this.#requests.nextId(), token },
-          { again: false },
+          { again: false, urgent: true },
         );
         return dataOf<RefreshReply>(answer).expires;
       },
@@ -519,30 +395,8 @@ export class Client extends Emitter<ClientEvents> {
     return this.#requests.ask(frame, options);
   }
 
-  #pageListeners(): Parameters<typeof watchPage>[1] {
-    return {
-      hidden: () => {
-        this.#hidden = true;
-      },
-      shown: () => {
-        if (!this.#hidden) return;
-        this.#hidden = false;
-        if (this.#wanted && this.#active === undefined && this.#opening === undefined) this.#openConnection();
-      },
-      awake: () => {
-        if (!this.#hidden && this.#active === undefined && this.#next.armed) this.#openConnection();
-      },
-    };
-  }
-
   #fail(error: unknown): void {
     this.emit("error", error instanceof Error ? error : new Error(String(error)));
-  }
-
-  #setState(change: StateChange): void {
-    if (change.state === this.#state && change.state === "connected") return;
-    this.#state = change.state;
-    this.emit("state", change);
   }
 }
 

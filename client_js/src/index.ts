@@ -5,12 +5,11 @@ export {
   type Answer,
   Client,
   type ClientEvents,
-  type ClientState,
   type PresenceList,
-  type StateChange,
 } from "./client.js";
 export type { Codec, Message } from "./codec.js";
 export type { Reason } from "./connection.js";
+export type { ClientState, StateChange } from "./connector.js";
 export type { Off } from "./emitter.js";
 export { BackchannelError, ConnectionClosed, QueueOverflow, Refused, type RefusedOptions } from "./errors.js";
 export type {
@@ -25,7 +24,6 @@ export type { Gap } from "./position.js";
 export type {
   ClientInfo,
   ConnectedFrame,
-  EventFrame,
   GapReason,
   HistoryEvent,
   HistoryReply,
@@ -38,6 +36,7 @@ export type {
   Verdict,
 } from "./protocol.gen.js";
 export type {
+  ChannelEvent,
   PresenceChange,
   Subscribed,
   Subscription,

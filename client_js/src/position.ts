@@ -6,7 +6,7 @@
  * so that the server either brings the missing events after all, or says again that it cannot.
  */
 
-import type { GapReason, Position, Verdict } from "./protocol.gen.js";
+import type { GapFrame, GapReason, Position, Verdict } from "./protocol.gen.js";
 
 /** The events after `from` up to and including `to` did not come; the stream goes on in `epoch`. */
 export interface Gap {
@@ -30,6 +30,8 @@ export class Progress {
   #missing: Interval[] = [];
   /** The position that a new epoch made void, until the app has loaded a snapshot. */
   #void: Position | undefined;
+  /** Where the resume started that is not answered yet. */
+  #asked: Position | undefined;
 
   constructor(since?: Position) {
     this.#epoch = since?.epoch;
@@ -59,33 +61,59 @@ export class Progress {
     return this.#missing.length > 0 && this.#fill(offset);
   }
 
+  /** Where a resume that is sent now has to start; its answer is judged by it. */
+  ask(): Position | undefined {
+    this.#asked = this.resume;
+    return this.#asked;
+  }
+
   /** Take over the answer to a subscribe or a resume. Returns the gap to tell, if there is one. */
   subscribed(verdict: Verdict, epoch: string, offset: number): Gap | undefined {
-    // A channel without a log has an empty epoch.
+    const asked = this.#asked;
+    this.#asked = undefined;
+    // SUB-3: a channel without a log has an empty epoch.
     if (epoch === "") {
-      this.#forget();
+      this.#start(undefined, 0);
       return undefined;
     }
-    const asked = this.resume;
-    if (asked === undefined || (verdict === "recovered" && epoch !== this.#epoch)) {
-      this.#forget();
-      this.#epoch = epoch;
-      this.#offset = offset;
+    const before = this.resume;
+    if (before === undefined || (verdict === "recovered" && epoch !== this.#epoch)) {
+      this.#start(epoch, offset);
       return undefined;
     }
     if (verdict === "recovered") return undefined;
-    // `new` where a position was known: what lies between is as missing as with `gap`.
-    return this.#jump(epoch, offset, epoch === asked.epoch ? "trimmed" : "reset", true);
+    // `new` where a position was known, and what a later version may say, misses as much as `gap`.
+    if (epoch !== this.#epoch || (asked?.epoch === epoch && offset < asked.offset)) {
+      // SUB-2: an offset past the head is void, as one of another epoch is.
+      return this.#reset(epoch, offset, before.offset);
+    }
+    const from = this.#offset;
+    this.#jump(offset);
+    // What is still missing is told again: this resume could not bring it.
+    if (offset <= from && !this.#broken) return undefined;
+    return {
+      from: before.offset,
+      to: this.#offset,
+      epoch,
+      reason: this.#void === undefined ? "trimmed" : "reset",
+    };
   }
 
   /** Take over a `gap` frame. Returns the gap to tell, if it is news. */
-  skip(epoch: string, to: number, reason: GapReason): Gap | undefined {
-    return this.#jump(epoch, to, reason, false);
-  }
-
-  /** Whether something is missing that the app has neither filled nor dismissed. */
-  get broken(): boolean {
-    return this.#missing.length > 0 || this.#void !== undefined;
+  skip(frame: Pick<GapFrame, "epoch" | "from" | "to" | "reason">): Gap | undefined {
+    const { epoch, to, reason } = frame;
+    // GAP-5: its offsets are of the new epoch.
+    if (epoch !== this.#epoch) return this.#reset(epoch, to, frame.from);
+    const from = this.#offset;
+    if (to > from) {
+      this.#jump(to);
+      return { from, to, epoch, reason };
+    }
+    // It lies within a gap that was told: part that, so that events behind do not hide what is missing.
+    const index = this.#missing.findIndex((gap) => gap.from < to && to < gap.to);
+    const gap = this.#missing[index];
+    if (gap !== undefined) this.#missing.splice(index, 1, { from: gap.from, to }, { from: to, to: gap.to });
+    return undefined;
   }
 
   /** Forget what is missing: a resume starts at the position again. */
@@ -94,10 +122,14 @@ export class Progress {
     this.#void = undefined;
   }
 
-  #forget(): void {
+  get #broken(): boolean {
+    return this.#missing.length > 0 || this.#void !== undefined;
+  }
+
+  #start(epoch: string | undefined, offset: number): void {
     this.dismiss();
-    this.#epoch = undefined;
-    this.#offset = 0;
+    this.#epoch = epoch;
+    this.#offset = offset;
   }
 
   #fill(offset: number): boolean {
@@ -110,35 +142,23 @@ export class Progress {
     return true;
   }
 
-  #jump(epoch: string, to: number, reason: GapReason, answersResume: boolean): Gap | undefined {
+  /** Earlier positions are void. The resume goes on asking from there, to be told so, until it is dismissed. */
+  #reset(epoch: string, to: number, from: number): Gap {
     const before = this.resume;
-    if (epoch !== this.#epoch) {
-      this.#missing = [];
-      this.#void = before;
-      this.#epoch = epoch;
-      this.#offset = to;
-      return { from: before?.offset ?? 0, to, epoch, reason: "reset" };
-    }
-    const from = this.#offset;
-    if (to > from) {
-      const last = this.#missing.at(-1);
-      if (last !== undefined && last.to === from) last.to = to;
-      else if (this.#void === undefined) this.#missing.push({ from, to });
-      this.#offset = to;
-      return { from: answersResume ? (before?.offset ?? from) : from, to, epoch, reason };
-    }
-    this.#split(to);
-    // A resume that could not fill an open gap tells it again; a `gap` inside an open one is no news.
-    return answersResume && before !== undefined && this.broken
-      ? { from: before.offset, to: from, epoch, reason }
-      : undefined;
+    this.#start(epoch, to);
+    this.#void = before;
+    return { from, to, epoch, reason: "reset" };
   }
 
-  /** Part the open gap around `to`, so that events behind it do not hide what is missing before it. */
-  #split(to: number): void {
-    const index = this.#missing.findIndex((gap) => gap.from < to && to < gap.to);
-    const gap = this.#missing[index];
-    if (gap === undefined) return;
-    this.#missing.splice(index, 1, { from: gap.from, to }, { from: to, to: gap.to });
+  /** The events up to `to` do not come. */
+  #jump(to: number): void {
+    const from = this.#offset;
+    if (to <= from) return;
+    this.#offset = to;
+    // Behind a reset all is missing anyway.
+    if (this.#void !== undefined) return;
+    const last = this.#missing.at(-1);
+    if (last?.to === from) last.to = to;
+    else this.#missing.push({ from, to });
   }
 }

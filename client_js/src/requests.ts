@@ -14,6 +14,8 @@ export interface RequestOptions {
   readonly again: boolean;
   /** Whether the server is told when nobody waits any more. */
   readonly cancel?: boolean;
+  /** Whether it goes before everything that waits to be sent. */
+  readonly urgent?: boolean;
   /** Seconds for one attempt; the client's `timeout` if absent. */
   readonly attempt?: number;
   /** Seconds over all attempts; six attempts if absent. */
@@ -27,6 +29,7 @@ interface Open {
   readonly message: Message;
   readonly again: boolean;
   readonly cancel: boolean;
+  readonly urgent: boolean;
   /** Milliseconds for one attempt. */
   readonly attempt: number;
   /** The instant at which it is given up. */
@@ -46,7 +49,8 @@ export class Requests {
   readonly #timers: Timers;
   readonly #timeout: number;
   readonly #open = new Map<number, Open>();
-  /** Those that wait to be sent, by rising id. */
+  /** Those that wait to be sent, by rising id, and those that go before them. */
+  readonly #urgent = new Set<Open>();
   #waiting = new Set<Open>();
   #connection: Connection | undefined;
   #limits: Limits | undefined;
@@ -83,8 +87,10 @@ export class Requests {
         message: this.#codec.encode(frame),
         again: options.again,
         cancel: options.cancel ?? false,
+        urgent: options.urgent ?? false,
         attempt,
-        deadline: this.#timers.now() + (options.deadline === undefined ? attempt * 6 : options.deadline * 1000),
+        deadline:
+          this.#timers.now() + (options.deadline === undefined ? attempt * 6 : options.deadline * 1000),
         alarm: new Alarm(this.#timers),
         connection: undefined,
         sent: false,
@@ -130,33 +136,30 @@ export class Requests {
   /** The connection is gone: what can be sent again waits, the rest is refused, its outcome unknown. */
   lost(connection: Connection): void {
     if (this.#connection === connection) this.#connection = undefined;
-    this.sendAgain(connection);
-    for (const open of [...this.#open.values()]) {
-      if (open.connection !== connection) continue;
-      this.#forget(open);
-      open.reject(
+    const open = [...this.#open.values()].filter((request) => request.connection === connection);
+    if (open.length === 0) return;
+    for (const request of open) {
+      if (request.again) {
+        this.#wait(request);
+        continue;
+      }
+      this.#forget(request);
+      request.reject(
         new Refused("unavailable", "The connection was lost before the answer came.", {
           retry: true,
           outcome: "unknown",
         }),
       );
     }
-  }
-
-  /** What waits on this connection and can be sent again goes to the attached one, now or later. */
-  sendAgain(connection: Connection): void {
-    const again = [...this.#open.values()].filter((open) => open.connection === connection && open.again);
-    if (again.length === 0) return;
-    for (const open of again) this.#wait(open);
-    // A Map and a Set keep the order of insertion; what is sent again belongs before what came later.
+    // What is sent again belongs before what came later.
     this.#waiting = new Set([...this.#waiting].sort((one, other) => one.id - other.id));
     this.#flush();
   }
 
-  /** Whether something waits on this connection that cannot be asked on another. */
-  bound(connection: Connection): boolean {
+  /** Whether an answer is awaited on this connection. */
+  awaiting(connection: Connection): boolean {
     for (const open of this.#open.values()) {
-      if (open.connection === connection && !open.again) return true;
+      if (open.connection === connection) return true;
     }
     return false;
   }
@@ -172,17 +175,19 @@ export class Requests {
 
   #wait(open: Open): void {
     open.connection = undefined;
-    this.#waiting.add(open);
+    (open.urgent ? this.#urgent : this.#waiting).add(open);
     open.alarm.set(open.deadline - this.#timers.now(), () => this.#timeOut(open, open.deadline));
   }
 
   #flush(): void {
-    const connection = this.#connection;
-    if (connection === undefined || this.#limits === undefined) return;
-    for (const open of this.#waiting) {
-      if (this.#open.size - this.#waiting.size >= this.#limits.open_requests) return;
-      this.#waiting.delete(open);
-      this.#send(open, connection, this.#limits.frame);
+    if (this.#connection === undefined || this.#limits === undefined) return;
+    for (const queue of [this.#urgent, this.#waiting]) {
+      for (const open of queue) {
+        const sent = this.#open.size - this.#urgent.size - this.#waiting.size;
+        if (sent >= this.#limits.open_requests) return;
+        queue.delete(open);
+        this.#send(open, this.#connection, this.#limits.frame);
+      }
     }
   }
 
@@ -190,7 +195,9 @@ export class Requests {
     // Sent, it would cost the connection, and then the next one. UTF-8 needs at most 3 bytes a unit.
     if (open.message.length * 3 > limit && byteLength(open.message) > limit) {
       this.#forget(open);
-      open.reject(new Refused("too_large", `The request is over ${limit} bytes, the server's limit for a frame.`));
+      open.reject(
+        new Refused("too_large", `The request is over ${limit} bytes, the server's limit for a frame.`),
+      );
       return;
     }
     open.connection = connection;
@@ -220,6 +227,7 @@ export class Requests {
 
   #forget(open: Open): void {
     this.#open.delete(open.id);
+    this.#urgent.delete(open);
     this.#waiting.delete(open);
     open.alarm.clear();
   }

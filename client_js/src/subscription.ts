@@ -26,6 +26,9 @@ export interface Subscribed {
   readonly offset: number;
 }
 
+/** A typed thing that happened on a channel. */
+export type ChannelEvent = EventFrame & { readonly time: number };
+
 /** Who is present now: everybody in `members`, or the change since the last revision. */
 export interface PresenceChange {
   readonly joined: readonly Member[];
@@ -45,7 +48,7 @@ export interface Unsubscribed {
 /** What a subscription tells. */
 export interface SubscriptionEvents {
   /** An event of the channel, in offset order, none twice. Those that fill a gap come late. */
-  readonly event: EventFrame;
+  readonly event: ChannelEvent;
   /** Listening, for the first time or again. */
   readonly subscribed: Subscribed;
   /** Events are missing: load them or a snapshot, then call `dismissGap()`. */
@@ -69,12 +72,15 @@ const NOBODY: readonly [] = [];
  * Listens to one channel. `client.subscribe()` makes it and gives the same object to all who ask for the
  * channel; the server is told when the last of them has called `unsubscribe()`.
  */
-export class Subscription extends Emitter<SubscriptionEvents> implements AsyncIterable<EventFrame, undefined> {
+export class Subscription
+  extends Emitter<SubscriptionEvents>
+  implements AsyncIterable<ChannelEvent, undefined>
+{
   readonly channel: string;
   readonly #owner: SubscriptionOwner;
   readonly #progress: Progress;
   readonly #queueLimit: number;
-  readonly #queues = new Set<Queue<EventFrame>>();
+  readonly #queues = new Set<Queue<ChannelEvent>>();
   readonly #waiters = new Waiters<Subscribed>();
   #state: SubscriptionState = "subscribing";
   #start: Subscribed | undefined;
@@ -144,8 +150,8 @@ export class Subscription extends Emitter<SubscriptionEvents> implements AsyncIt
    * throws `QueueOverflow` when it reads too slowly, `Refused` when the server ends the subscription, and
    * `ConnectionClosed` when the server closes the connection for good. Leaving the loop does not unsubscribe.
    */
-  [Symbol.asyncIterator](): AsyncIterableIterator<EventFrame, undefined> {
-    const queue: Queue<EventFrame> = new Queue(
+  [Symbol.asyncIterator](): AsyncIterableIterator<ChannelEvent, undefined> {
+    const queue: Queue<ChannelEvent> = new Queue(
       this.#queueLimit,
       () => new QueueOverflow(this.channel, this.#queueLimit),
       () => this.#queues.delete(queue),
@@ -155,13 +161,15 @@ export class Subscription extends Emitter<SubscriptionEvents> implements AsyncIt
     return queue;
   }
 
-  /** Where a resume or a subscribe has to start. @internal */
-  get resume(): Position | undefined {
-    return this.#progress.resume;
+  /** Where a resume or a subscribe that is sent now has to start. @internal */
+  ask(): Position | undefined {
+    return this.#progress.ask();
   }
 
   /** @internal */
-  receive(event: EventFrame): void {
+  receive(frame: EventFrame): void {
+    // A field is left out where it has its default: for `time` that is 1970, before any event.
+    const event = frame as ChannelEvent;
     if (event.offset !== undefined && !this.#progress.accept(event.offset)) return;
     this.emit("event", event);
     for (const queue of this.#queues) queue.push(event);
@@ -183,7 +191,7 @@ export class Subscription extends Emitter<SubscriptionEvents> implements AsyncIt
 
   /** @internal */
   skip(frame: GapFrame): void {
-    const gap = this.#progress.skip(frame.epoch, frame.to, frame.reason);
+    const gap = this.#progress.skip(frame);
     if (gap !== undefined) this.emit("gap", gap);
   }
 

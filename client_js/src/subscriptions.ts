@@ -65,13 +65,17 @@ export class Subscriptions implements SubscriptionOwner {
   /**
    * The positions for `connect`, and in `connection.resumed` whose they are.
    *
-   * @param budget the bytes that they may take; what has no room is subscribed afterwards
+   * What has no room is subscribed afterwards.
+   *
+   * @param bytes how many they may take
+   * @param channels how many there may be
    */
-  resume(connection: Connection, budget: number): Record<string, Position> {
+  resume(connection: Connection, bytes: number, channels: number): Record<string, Position> {
     const resume: Record<string, Position> = {};
-    let room = budget;
+    let room = bytes;
     for (const subscription of this.#all.values()) {
-      const position = subscription.state === "unsubscribed" ? undefined : subscription.resume;
+      if (connection.resumed.size >= channels) break;
+      const position = subscription.state === "unsubscribed" ? undefined : subscription.ask();
       if (position === undefined) continue;
       // Channel names and epochs are ASCII; the rest is braces, quotes, words and an offset.
       room -= subscription.channel.length + position.epoch.length + 48;
@@ -177,9 +181,15 @@ export class Subscriptions implements SubscriptionOwner {
     const id = this.#requests.nextId();
     subscription.firstId = Math.min(subscription.firstId, id);
     subscription.lastId = id;
-    const { channel, resume } = subscription;
-    const frame: SubscribeFrame = { type: "subscribe", id, channel, ...(resume === undefined ? {} : { since: resume }) };
-    this.#requests.ask(frame, { again: false }).catch((error: unknown) => {
+    const { channel } = subscription;
+    const since = subscription.ask();
+    const frame: SubscribeFrame = {
+      type: "subscribe",
+      id,
+      channel,
+      ...(since === undefined ? {} : { since }),
+    };
+    this.#requests.ask(frame, { again: false, urgent: true }).catch((error: unknown) => {
       // The success comes as a frame. A lost connection is no refusal: the next one asks anew.
       if (this.#all.get(channel) !== subscription || subscription.lastId !== id) return;
       if (this.#connection !== connection || !(error instanceof Refused)) return;
@@ -211,7 +221,7 @@ export class Subscriptions implements SubscriptionOwner {
     try {
       await this.#requests.ask(
         { type: "unsubscribe", id: this.#requests.nextId(), channel },
-        { again: false },
+        { again: false, urgent: true },
       );
     } catch {
       // Refused, or the connection is gone: either way the server does not send it any more.

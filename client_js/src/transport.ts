@@ -1,7 +1,7 @@
 /** How messages travel: an interface, and the WebSocket that implements it. */
 
-import { ABNORMAL } from "./codes.js";
 import type { Message } from "./codec.js";
+import { ABNORMAL } from "./codes.js";
 
 /** What a transport tells. Nothing more is told after `closed`, or after its `close()` was called. */
 export interface TransportEvents {
@@ -55,7 +55,10 @@ export function webSockets(WebSocket: WebSocketConstructor): OpenTransport {
     socket.addEventListener("close", ({ code, reason }) => {
       if (!live) return;
       live = false;
-      events.closed(code, reason || (code === ABNORMAL ? "The connection was lost or could not be opened." : ""));
+      events.closed(
+        code,
+        reason || (code === ABNORMAL ? "The connection was lost or could not be opened." : ""),
+      );
     });
     return {
       send: (message) => socket.send(message),

@@ -127,6 +127,7 @@ class Lifecycle:
                     delay = 0.0
                     continue
                 delay = self._next_delay(end)
+                self._set_state("connecting")
                 log.info("Connection lost: %s; connecting again in %.1f s", end, delay)
         except ConnectionClosed as exc:
             self._finish(exc)
@@ -219,7 +220,8 @@ class Lifecycle:
             self._leaving.remove(connection)
         if connection is self.current:
             self.current = None
-            if self.end is None:
+            if connection.move_by is not None and self.end is None:
+                # Another is being opened already; otherwise the end decides what comes next.
                 self._set_state("connecting")
         self._owner.lost(connection)
 

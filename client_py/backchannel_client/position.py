@@ -76,8 +76,8 @@ class Tracker:
             self.epoch, self.offset = frame.epoch, frame.offset
             self.open.clear()
             return None
+        self._filling = frame.verdict == "recovered" and bool(self.open)
         if frame.verdict == "recovered":
-            self._filling = bool(self.open)
             return None
         if frame.offset < self.offset and frame.epoch == self.epoch:
             # The log went back without a new epoch: positions before it are void all the same.
@@ -103,6 +103,8 @@ class Tracker:
             return self._reset(frame.channel, frame.epoch, frame.to)
         if frame.to <= self.offset:
             return None
+        # What was being replayed is cut short here, so nothing follows from what has not come.
+        self._filling = False
         from_ = max(frame.from_, self.offset)
         hole = OpenGap(
             Position(frame.epoch, from_),
@@ -119,6 +121,7 @@ class Tracker:
         assert since is not None
         hole = OpenGap(since, Gap(channel=channel, epoch=epoch, from_=0, to=to, reason="reset"))
         self.open = [hole]
+        self._filling = False
         self.epoch, self.offset = epoch, to
         return hole
 

@@ -431,6 +431,10 @@ class App:
                 f"on an async function."
             )
 
+    def all_namespaces(self) -> dict[str, NamespaceDeclaration]:
+        """Every namespace by name, the built-in ones too."""
+        return {**_BUILT_IN, **self.namespaces}
+
     def namespace_of(self, channel: str) -> NamespaceDeclaration | None:
         """The declaration for a channel's namespace, the app's own or a built-in one."""
         name = channel.partition(":")[0]

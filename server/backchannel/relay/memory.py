@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
+
 from backchannel_protocol import Refused
 
 from .relay import Failure, Reply, Request
@@ -49,8 +50,8 @@ class _Worker:
 class MemoryRelay:
     """Both ends of the relay in one process; `Relay` for the gateway, `WorkerRelay` for the one worker.
 
-    What the gateway sends in one tick crosses as one list by one wake-up, and so do the replies that a worker hands over
-    together. Nothing is lost on the way, so nothing is ever sent twice.
+    What the gateway sends in one tick crosses as one list by one wake-up, and so do the replies that a worker hands
+    over together. Nothing is lost on the way, so nothing is ever sent twice.
 
     Args:
         gateway_loop: the loop that `send`, `cancel` and `ask` are called on.
@@ -181,9 +182,7 @@ class MemoryRelay:
 
     # The worker's end
 
-    def attach(
-        self, receive: Callable[[Sequence[Request]], None], cancel: Callable[[int], None]
-    ) -> None:
+    def attach(self, receive: Callable[[Sequence[Request]], None], cancel: Callable[[int], None]) -> None:
         """Take requests from now on; both callbacks run on the worker's loop.
 
         Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from hmac import compare_digest
 
 import sqlalchemy as sa
@@ -30,11 +32,18 @@ class ApiKey(Struct, frozen=True):
 
 
 class ApiKeys:
-    """The API keys of one app. Synchronous, from any thread, also beside a server that has the database open."""
+    """The API keys of one app. Synchronous, from any thread, also beside a server that has the database open.
 
-    def __init__(self, engine: sa.Engine, app: str) -> None:
+    Every method raises `Refused("unavailable")` if the database cannot be used now.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, app: str, border: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """Use `sqlite_api_keys`. `border` turns the driver's errors into refusals."""
         self._engine = engine
         self._app = app
+        self._border = border
 
     def create(self, name: str) -> tuple[ApiKey, str]:
         """Make a key.
@@ -44,7 +53,7 @@ class ApiKeys:
         """
         key = ApiKey(secrets.token_hex(6), name, _now(), None)
         shown = f"{_PREFIX}_{key.id}_{secrets.token_urlsafe(32)}"
-        with self._engine.begin() as connection:
+        with self._border(), self._engine.begin() as connection:
             connection.execute(
                 api_keys.insert().values(
                     app=self._app, id=key.id, name=name, hash=_hash(shown), created=key.created
@@ -56,13 +65,13 @@ class ApiKeys:
         """All keys, also those that were revoked, oldest first."""
         columns = (api_keys.c.id, api_keys.c.name, api_keys.c.created, api_keys.c.revoked)
         select = sa.select(*columns).where(api_keys.c.app == self._app)
-        with self._engine.connect() as connection:
+        with self._border(), self._engine.connect() as connection:
             rows = connection.execute(select.order_by(api_keys.c.created, api_keys.c.id)).all()
         return [ApiKey(*row) for row in rows]
 
     def revoke(self, key_id: str) -> bool:
         """End a key. Returns whether there was such a key that held."""
-        with self._engine.begin() as connection:
+        with self._border(), self._engine.begin() as connection:
             result = connection.execute(
                 api_keys.update()
                 .where(api_keys.c.app == self._app, api_keys.c.id == key_id, api_keys.c.revoked.is_(None))
@@ -79,7 +88,7 @@ class ApiKeys:
         select = sa.select(api_keys).where(
             api_keys.c.app == self._app, api_keys.c.id == key_id, api_keys.c.revoked.is_(None)
         )
-        with self._engine.connect() as connection:
+        with self._border(), self._engine.connect() as connection:
             row = connection.execute(select).first()
         if row is None or not compare_digest(row.hash, _hash(shown)):
             return None

@@ -107,10 +107,11 @@ class TableShape:
             ValueError: a column does not exist, or is `app`, which is filled in.
         """
         for name in values:
-            if name not in self.columns or name == "app":
+            if name == "app":
+                raise ValueError(f"Table {self.table.name!r}: leave out `app`, the store fills it in.")
+            if name not in self.columns:
                 raise ValueError(
-                    f"Table {self.table.name!r} has no column {name!r} to fill in; it has: "
-                    f"{', '.join(n for n in self.columns if n != 'app')}."
+                    f"Table {self.table.name!r} has no column {name!r}; it has: {', '.join(self.columns)}."
                 )
         return tuple(sorted(values))
 

@@ -39,7 +39,7 @@ def open_sqlite(
     progress: Progress | None = None,
     clock: Callable[[], int] = _now,
 ) -> SqliteStore:
-    """Open a database for one app (tenant) and lock it against other processes; make it and bring it up to date if need be.
+    """Open a database for one app (tenant), locked against other processes, made and brought up to date if need be.
 
     Args:
         path: the file; its folder must exist. `<path>.lock` is beside it.
@@ -52,6 +52,7 @@ def open_sqlite(
         StoreLocked: another process has it open; the message says which.
         StoreError: it cannot be opened, or a newer version made it.
         RegistrationError: a table of the app's own is not keyed by app.
+        Refused: `unavailable`: it is busy, or the disk is full or fails.
     """
     path = _resolved(path)
     lock = FileLock(path)
@@ -82,7 +83,7 @@ def new_sqlite_epoch(path: Path | str, clock: Callable[[], int] = _now) -> int:
         How many apps the database has.
 
     Raises:
-        StoreLocked, StoreError: as `open_sqlite`.
+        StoreLocked, StoreError, Refused: as `open_sqlite`.
     """
     path = _resolved(path)
     lock = FileLock(path)
@@ -102,7 +103,7 @@ def sqlite_api_keys(path: Path | str, app: str = "main") -> ApiKeys:
     """The API keys of a database, also of one that a server has open. Close it.
 
     Raises:
-        StoreError: the database cannot be opened.
+        StoreError, Refused: as `open_sqlite`.
     """
     path = _resolved(path)
     try:
@@ -114,7 +115,7 @@ def sqlite_api_keys(path: Path | str, app: str = "main") -> ApiKeys:
             _upgrade(path, (), None)
         finally:
             lock.release()
-    return ApiKeys(sqlite_engine(path), app)
+    return ApiKeys(sqlite_engine(path), app, sqlite_border)
 
 
 def _resolved(path: Path | str) -> Path:
@@ -124,7 +125,7 @@ def _resolved(path: Path | str) -> Path:
 
 
 def _upgrade(path: Path, migrations: Sequence[Migrations], progress: Progress | None) -> None:
-    engine = sqlite_engine(path, begin="IMMEDIATE")
+    engine = sqlite_engine(path, begin="IMMEDIATE", references=False)
     try:
         with sqlite_border(), engine.connect() as connection:
             upgrade(connection, migrations, progress)

@@ -64,9 +64,23 @@ def engine_over(connection: sqlite3.Connection) -> sa.Engine:
     )
 
 
-def sqlite_engine(path: Path, *, begin: Literal["DEFERRED", "IMMEDIATE"] = "DEFERRED") -> sa.Engine:
-    """An ordinary engine on a file, for cold paths: migrations and API keys. It makes the file if it is not there."""
-    engine = sa.create_engine("sqlite://", creator=lambda: connect(path, create=True), poolclass=sa.QueuePool)
+def sqlite_engine(
+    path: Path, *, begin: Literal["DEFERRED", "IMMEDIATE"] = "DEFERRED", references: bool = True
+) -> sa.Engine:
+    """An ordinary engine on a file, for cold paths: migrations and API keys. It makes the file if it is not there.
+
+    Args:
+        path: the file.
+        begin: how a transaction begins; one that reads before it writes must be `IMMEDIATE`.
+        references: whether foreign keys are enforced.
+    """
+
+    def make() -> sqlite3.Connection:
+        connection = connect(path, create=True)
+        connection.execute(f"PRAGMA foreign_keys = {int(references)}")
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=make, poolclass=sa.QueuePool)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

@@ -30,13 +30,14 @@ def upgrade(
     """Bring the tables of Backchannel and of these apps up to date.
 
     Args:
-        connection: not in a transaction; each app's revisions are applied in one of their own, whole or not at all.
+        connection: not in a transaction, on SQLite with foreign keys off; each app's revisions are applied in a
+            transaction of their own, whole or not at all.
         apps: `App.migrations`.
         progress: called with one line per revision applied or table made.
 
     Raises:
-        RegistrationError: a table could not be shared by two apps, or two apps' migrations have the same name. Nothing
-            was changed.
+        RegistrationError: a table is not keyed by app (tenant), or two sets of migrations claim one name. Nothing was
+            changed.
         StoreError: the database is newer than the code, or the revisions do not make one line.
     """
     _check(apps)
@@ -50,12 +51,14 @@ def upgrade(
 
 def _check(apps: Sequence[Migrations]) -> None:
     named = {CORE.app}
+    owners: dict[str, Migrations] = dict.fromkeys(tables.metadata.tables, CORE)
     for migrations in apps:
-        for table in migrations.metadata.tables.values():
+        for name, table in migrations.metadata.tables.items():
             check_table(table)
-            if table.name in tables.metadata.tables:
+            owner = owners.setdefault(name, migrations)
+            if owner.metadata is not migrations.metadata:
                 raise RegistrationError(
-                    f"App {migrations.app!r}: table {table.name!r} is one of Backchannel's own; choose another name."
+                    f"App {migrations.app!r}: table {name!r} belongs to {owner.app!r} already; choose another name."
                 )
         if migrations.directory is None:
             continue
@@ -95,6 +98,7 @@ def _apply(
     if current == (target,):
         return
     try:
+        # What `alembic.command.upgrade` does, without its configuration file and env.py.
         steps = script._upgrade_revs(target, current)  # type: ignore[arg-type]
     except CommandError as exc:
         raise StoreError(
@@ -113,9 +117,19 @@ def _apply(
             connection=connection,
             target_metadata=metadata,
             version_table=version_table,
-            render_as_batch=True,
-            on_version_apply=lambda *, step, **_: say(
-                f"{app}: {step.up_revision_id} {step.up_revision.doc}"
-            ),
+            on_version_apply=lambda *, step, **_: say(f"{app}: {step.up_revision_id} {step.up_revision.doc}"),
         )
         environment.run_migrations()
+        _check_references(connection, app)
+
+
+def _check_references(connection: sa.Connection, app: str) -> None:
+    """SQLite's foreign keys are off meanwhile, since a table that is made anew by Alembic's batch mode is dropped, and
+    dropping it would delete, by cascade, whatever refers to it. So they are checked at the end."""
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise StoreError(
+                f"App {app!r}: after its revisions, rows of table {broken[0]!r} refer to rows of {broken[2]!r} that "
+                f"are not there. Nothing was changed; correct the revision."
+            )

@@ -1,19 +1,20 @@
 """A batch: commands that share one transaction.
 
 The order of things is the promise: lock the lanes, look up the keys in a later statement, run the handlers one after
-another, write what they declared set-wise, commit, and only then publish and answer. Whatever the database refuses rolls
-the whole batch back; each of its commands then runs again alone.
+another, write what they declared set-wise, commit, and only then publish and answer. Whatever the database refuses
+rolls the whole batch back; each of its commands then runs again alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 import sqlalchemy as sa
 import structlog
+
 from backchannel_protocol import Refused
 
 from ..broker.broker import Envelope
@@ -47,7 +48,7 @@ log = structlog.get_logger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class RunAlone(Exception):  # noqa: N818 - an instruction to the batcher
+class RunAlone(Exception):
     """The batch was rolled back; run each of its commands again, alone."""
 
 
@@ -194,16 +195,17 @@ class Batch:
         declared = context.declared
         seconds = min(declaration.timeout or self.runtime.limits.handler, work.deadline - now)
         failure: Failure | None = None
+        in_time = True
         data = b""
         try:
-            answer = await within(declaration.handler(context, work.value), seconds)  # type: ignore[arg-type]
+            running = cast("Coroutine[Any, Any, Any]", declaration.handler(context, work.value))
+            answer = await within(running, seconds)
             data = _encode(answer)
         except TimeIsOut:
+            in_time = False
             failure = failure_of_time(declaration.name, seconds)
         except Refused as exc:
             failure = failure_of_refusal(exc, declaration.name, context.errors)
-            if self._broken is None and failure is INTERNAL:
-                log.error("a refusal that cannot be told", request=declaration.name, exc_info=exc)
         except Exception as exc:
             failure = INTERNAL
             if self._broken is None:
@@ -212,7 +214,8 @@ class Batch:
         if self._broken is not None:
             if not self._alone:
                 raise RunAlone
-            if failure is None or failure.code != "unavailable" or isinstance(self._broken, Exception):
+            # A read that the timeout cut off breaks the transaction too, but it is not the reason.
+            if in_time:
                 failure = self._failure_of(self._broken, work)
         elif failure is None:
             failure = self._check(work, declared, data)
@@ -275,9 +278,7 @@ class Batch:
         own = any(write.table is table and write.could_touch(facts, identity) for write in declared.writes)
         await self._flush(declared, (table,), own, self.writes.touches(table, identity))
 
-    async def _flush(
-        self, declared: Declared, tables: Collection[sa.Table] | None, own: bool, needed: bool
-    ) -> None:
+    async def _flush(self, declared: Declared, tables: Collection[sa.Table] | None, own: bool, needed: bool) -> None:
         if not (own or needed):
             return
         if own:
@@ -389,9 +390,7 @@ class Batch:
         for publication, envelope in zip(self._publications, envelopes, strict=True):
             (self.live if publication.kind == "live" else self.published).append(envelope)
         for work, kept in [(kept.work, kept) for kept in self._kept] + self._repeats:
-            self.replies.append(
-                (work, Reply(id=work.request.id, data=kept.data, positions=kept.positions))
-            )
+            self.replies.append((work, Reply(id=work.request.id, data=kept.data, positions=kept.positions)))
 
     async def _roll_back(self, transaction: Transaction) -> None:
         self._transaction = None

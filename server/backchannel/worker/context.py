@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
+
 from backchannel_protocol import Refused, Request
 from backchannel_protocol.frames import Member
 

@@ -71,8 +71,6 @@ class Counters:
 
     async def save(self, transaction: Transaction) -> None:
         """Write the counters that changed, in one statement."""
-        changed = {
-            name: value for name, value in sorted(self._values.items()) if value != self._stored[name]
-        }
+        changed = {name: value for name, value in sorted(self._values.items()) if value != self._stored[name]}
         if changed:
             await transaction.set_counters(changed)

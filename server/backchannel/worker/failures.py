@@ -7,12 +7,14 @@ from typing import Final
 
 import msgspec
 import structlog
+
 from backchannel_protocol import ERROR_CODES, Refused
 
 from ..relay.relay import Failure
 
 __all__ = [
     "CANCELLED",
+    "DEFECT",
     "INTERNAL",
     "NO_DATABASE",
     "STOPPED",
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 INTERNAL: Final = Failure.of(
     Refused("internal", "The server failed; its log has the reason. Nothing happened.", outcome="none")
 )
+DEFECT: Final = Failure.of(Refused("internal", "The server failed; its log has the reason."))
 STOPPED: Final = Failure.of(
     Refused("unavailable", "This worker stops; ask again in a moment.", outcome="none", retry_after=1.0)
 )
@@ -47,6 +50,7 @@ UNKNOWN_OUTCOME: Final = Failure.of(
         retry=True,
     )
 )
+
 
 def failure_of_refusal(exc: Refused, name: str, declared: Collection[str]) -> Failure:
     """What a handler's `Refused` is told as; `internal` if its code or details have no form on the wire."""
@@ -75,9 +79,7 @@ def failure_of_refusal(exc: Refused, name: str, declared: Collection[str]) -> Fa
 def too_large(name: str, size: int, limit: int) -> Failure:
     """A reply is over the frame limit."""
     return Failure.of(
-        Refused(
-            "too_large", f"The answer of {name} has {size} bytes, and {limit} are allowed: ask for less at a time."
-        )
+        Refused("too_large", f"The answer of {name} has {size} bytes, and {limit} are allowed: ask for less at a time.")
     )
 
 

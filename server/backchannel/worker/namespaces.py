@@ -96,9 +96,7 @@ class Namespaces:
         kind: Kind = "ephemeral" if declaration.ephemeral else self._of(channel).kind
         data = encode_data(event)
         if len(data) > self._event_limit:
-            raise Refused(
-                "too_large", f"The event {name} has {len(data)} bytes, and {self._event_limit} are allowed."
-            )
+            raise Refused("too_large", f"The event {name} has {len(data)} bytes, and {self._event_limit} are allowed.")
         return Publication(
             Envelope(
                 channel=channel,

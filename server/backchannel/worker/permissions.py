@@ -47,8 +47,8 @@ async def _may_listen(namespaces: Namespaces, ctx: Context, principal: Principal
         return Grant(False, code="forbidden", message=f"This token is not for listening to {channel}.")
     try:
         answer = await rule.may_listen(ctx, channel)
-    except Exception:
-        return _failed("may_listen", channel)
+    except Exception as exc:
+        return _failed("may_listen", channel, exc)
     if answer is True:
         return Grant(True)
     if answer is False:
@@ -56,9 +56,7 @@ async def _may_listen(namespaces: Namespaces, ctx: Context, principal: Principal
     return Grant(True, answer)
 
 
-async def _may_publish(
-    namespaces: Namespaces, ctx: Context, principal: Principal, channel: str, name: str
-) -> Grant:
+async def _may_publish(namespaces: Namespaces, ctx: Context, principal: Principal, channel: str, name: str) -> Grant:
     rule = namespaces.rule(channel)
     if rule is None:
         return _not_found(channel)
@@ -68,8 +66,8 @@ async def _may_publish(
         return Grant(False, code="forbidden", message=f"Clients do not publish on {channel}: call a command.")
     try:
         allowed = await rule.may_publish(ctx, channel, name)
-    except Exception:
-        return _failed("may_publish", channel)
+    except Exception as exc:
+        return _failed("may_publish", channel, exc)
     if allowed:
         return Grant(True)
     return Grant(False, code="forbidden", message=f"{ctx.user} may not publish {name} on {channel}.")
@@ -79,10 +77,10 @@ def _not_found(channel: str) -> Grant:
     return Grant(False, code="not_found", message=f"There is no channel {channel}.")
 
 
-def _failed(rule: str, channel: str) -> Grant:
+def _failed(rule: str, channel: str, exc: Exception) -> Grant:
     """Deny, and say why in the log; one broken rule must not cost the other channels their answers."""
     if asyncio.current_task() is None:
         # It ran without a task of its own, which it may have needed: the caller runs the query again in one.
-        raise  # noqa: PLE0704 - called in an except block
-    log.exception("a namespace's rule failed", rule=rule, channel=channel)
+        raise exc
+    log.error("a namespace's rule failed", rule=rule, channel=channel, exc_info=exc)
     return _FAILED

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import sqlalchemy as sa
+
 from backchannel_protocol import Event, Request
 
 from ..store.store import Reader

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
-from backchannel_protocol import Refused
 from msgspec import Raw, Struct
+
+from backchannel_protocol import Refused
 
 from ..relay.relay import Failure, Reply
 from ..store.store import StoredKey

@@ -1,7 +1,7 @@
 """Running a coroutine as far as it does not suspend, without a task or a timer.
 
-A handler on SQLite never suspends: its coroutine runs to its end within one `send(None)`. A task and a timer per handler
-would cost more than many handlers do, so they are made only for a coroutine that really waits.
+A handler on SQLite never suspends: its coroutine runs to its end within one `send(None)`. A task and a timer per
+handler would cost more than many handlers do, so they are made only for a coroutine that really waits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["TimeIsOut", "proceed", "within"]
 T = TypeVar("T")
 
 
-class TimeIsOut(Exception):  # noqa: N818 - it is no error of the one who catches it
+class TimeIsOut(Exception):
     """The time given to `within` is over; the coroutine was cancelled."""
 
 

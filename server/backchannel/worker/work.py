@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
+
 from backchannel_protocol import Malformed, Refused
 from backchannel_protocol.codec import decode_data
 
@@ -22,14 +23,31 @@ _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 class Work:
     """A request with its declaration and its decoded data."""
 
-    __slots__ = ("deadline", "declaration", "digest", "lane", "request", "value", "waiter")
+    __slots__ = (
+        "answered",
+        "cancelled",
+        "deadline",
+        "declaration",
+        "digest",
+        "lane",
+        "request",
+        "task",
+        "value",
+        "waiter",
+    )
 
     def __init__(self, request: Request, declaration: RequestDeclaration, value: Any, deadline: float) -> None:
         self.request: Final = request
         self.declaration: Final = declaration
         self.value: Final = value
         self.deadline: Final = deadline
-        """When nobody waits any more, on the loop's clock."""
+        """When nobody waits any more, by `time.monotonic`."""
+        self.answered = False
+        """Whether its one reply was given."""
+        self.cancelled = False
+        """Whether nobody waits any more, so that it need not begin."""
+        self.task: asyncio.Task[None] | None = None
+        """Where it runs, once it has begun in a task of its own."""
         self.waiter: asyncio.Future[Reply] | None = None
         """Who waits within this worker; None for what came over the relay."""
         self.lane = ""
@@ -43,9 +61,7 @@ class Work:
                 else f"user:{principal.user}"
             )
             if request.key is not None:
-                self.digest = blake2b(
-                    declaration.name.encode() + b"\0" + _canonical(value), digest_size=16
-                ).digest()
+                self.digest = blake2b(declaration.name.encode() + b"\0" + _canonical(value), digest_size=16).digest()
 
     @property
     def scope(self) -> tuple[str, str]:
@@ -65,7 +81,7 @@ class Intake:
 
         Args:
             request: as it came.
-            now: the loop's clock.
+            now: `time.monotonic`.
         """
         internal = request.kind == "internal"
         known = self._runtime.internal if internal else self._runtime.requests

@@ -1,9 +1,9 @@
 """Writes: what a batch has declared and not yet written, grouped so that each group is one statement.
 
-A write joins the group of its kind, table and columns, unless a write that came between could touch the same rows: then it
-gets a group of its own behind that one. So grouping never changes what the rows are in the end. Foreign keys are respected
-in the usual cases (parents first, deletes last); a batch that the database refuses all the same runs again command by
-command with `OrderedWrites`, where only neighbours are grouped.
+A write joins the group of its kind, table and columns, unless a write that came between could touch the same rows: then
+it gets a group of its own behind that one. So grouping never changes what the rows are in the end. Foreign keys are
+respected in the usual cases (parents first, deletes last); a batch that the database refuses all the same runs again
+command by command with `OrderedWrites`, where only neighbours are grouped.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _statements(entries: list[_TableWrites]) -> Iterable[_Group]:
 
 
 async def _write(transaction: Transaction, group: _Group) -> None:
-    kind, key_columns, value_columns = group.shape
+    kind, key_columns, _ = group.shape
     rows = group.rows
     if len(rows) > 1:
         # One order for all workers, so that two that write the same rows wait for each other and never in a circle.

@@ -76,6 +76,18 @@ def test_a_resume_that_passed_a_gap_closes_it_even_if_the_log_lacked_events() ->
     assert not tracker.open
 
 
+def test_a_gap_that_cuts_a_replay_short_closes_nothing() -> None:
+    """Behind a gap the live events go on, and they say nothing of what was being replayed."""
+    tracker = Tracker()
+    tracker.subscribed(subscribed(10))
+    tracker.gap(gap(10, 13))
+    tracker.subscribed(subscribed(20, "recovered"))
+    tracker.accept(11)
+    tracker.gap(gap(11, 20, "slow"))
+    tracker.accept(21)
+    assert [(hole.gap.from_, hole.gap.to) for hole in tracker.open] == [(11, 13), (13, 20)]
+
+
 def test_a_gap_half_filled_resumes_from_where_the_filling_stopped() -> None:
     """A connection lost while a gap is being filled must not repeat the part that came."""
     tracker = Tracker()
@@ -144,7 +156,6 @@ def test_property_none_twice_and_none_missing_without_a_gap(data: st.DataObject)
             tracker.dismiss()
         else:
             head += data.draw(st.integers(0, 3))
-            stop = 0
             for interrupted in (data.draw(st.booleans()), False):
                 since = tracker.resume
                 assert since is not None

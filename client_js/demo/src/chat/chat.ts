@@ -155,6 +155,8 @@ export class Chat implements RoomHost {
   }
 
   unsent(room: Room, { title, cure }: Explained): void {
+    // The room itself shows it, with its reason.
+    if (room.channel === this.current) return;
     const name = this.info(room.channel)?.name ?? room.channel;
     toast({ kind: "error", title: `A message to ${name} was not sent. ${title}`, cure });
   }

@@ -64,6 +64,8 @@ export class Composer {
       h("span", { id: "composer-help", class: "visually-hidden" }, "Enter sends, Shift and Enter makes a new line."),
     );
     this.#show();
+    // The field has no size before it is on the page, and another when the page has.
+    new ResizeObserver(() => this.#grow()).observe(this.element);
   }
 
   /** Follow typing and connection. */
@@ -111,7 +113,12 @@ export class Composer {
     setText(this.#left, left < 0 ? `${-left} characters too many` : left <= NEAR_LIMIT ? `${left} characters left` : "");
     setAttribute(this.#left, "data-over", left < 0 ? "true" : null);
     setAttribute(this.#text, "aria-invalid", left < 0 ? "true" : null);
-    // The field grows with its text, up to the height that the style sheet allows.
+    this.#grow();
+  }
+
+  /** The field is as high as its text, up to what the style sheet allows. */
+  #grow(): void {
+    if (!this.#text.isConnected) return;
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight}px`;
   }

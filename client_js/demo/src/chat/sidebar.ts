@@ -108,7 +108,7 @@ export class Sidebar {
     setText(name, info.name);
     setAttribute(badge, "data-kind", info.joined ? "unread" : "members");
     setAttribute(badge, "aria-hidden", "true");
-    setText(badge, info.joined ? (unread === 0 ? "" : unread > MOST_SHOWN ? `${MOST_SHOWN}+` : String(unread)) : String(info.members));
+    setText(badge, info.joined ? (unread === 0 ? "" : unread > MOST_SHOWN ? `${MOST_SHOWN}+` : String(unread)) : counted(info.members, "member"));
     setText(said, info.joined ? (unread === 0 ? "" : counted(unread, "unread message")) : `not joined, ${counted(info.members, "member")}`);
   }
 }

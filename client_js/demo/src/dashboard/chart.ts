@@ -67,13 +67,13 @@ export class Chart {
     const shown = lines.map((line, index) => ({ line, value: this.#values[index] ?? "" })).filter(({ line }) => line.quiet !== true);
     const many = lines.length - shown.length;
     this.#legend.replaceChildren(
-      ...shown.reverse().map(({ line, value }) => h("li", {}, swatch(line), h("span", { class: "legend-label" }, line.label), value)),
-      ...(many > 0 ? [h("li", {}, swatch(lines[0]), h("span", { class: "legend-label" }, `${many} cores`))] : []),
+      ...shown.map(({ line, value }) => h("li", {}, swatch(line), h("span", { class: "legend-label" }, line.label), value)),
+      ...(many > 0 ? [h("li", {}, swatch(lines.at(-1)), h("span", { class: "legend-label" }, `${many} cores`))] : []),
     );
   }
 
   #options(width: number, height: number): uPlot.Options {
-    const { fixed, top, format } = this.#panel;
+    const { fixed, top, format, axis: onAxis = format } = this.#panel;
     const axis = { stroke: color("--muted"), font: canvasFont(), ticks: { show: false }, gap: 6 };
     const grid = { stroke: color("--line"), width: 1 };
     return {
@@ -106,7 +106,7 @@ export class Chart {
             return Math.ceil(plot.ctx.measureText(longest).width / devicePixelRatio) + 14;
           },
           space: 34,
-          values: (_plot, splits) => splits.map((value) => joined(format(value))),
+          values: (_plot, splits) => splits.map((value) => joined(onAxis(value))),
         },
       ],
       series: [

@@ -1,6 +1,6 @@
 /** Which tiles and charts there are. */
 
-import { byteRate, bytes, joined, percent, rate, type Quantity } from "../shared/format.ts";
+import { byteRate, bytes, counted, joined, load, percent, rate, wholePercent, type Quantity } from "../shared/format.ts";
 import type { Sample } from "./samples.ts";
 
 /** One big number. */
@@ -30,6 +30,8 @@ export interface ChartPanel {
   readonly title: string;
   readonly lines: (sample: Sample | undefined) => readonly ChartLine[];
   readonly format: (value: number) => Quantity;
+  /** The numbers of the axis, where they differ from `format`. */
+  readonly axis?: (value: number) => Quantity;
   /** Where the axis ends at least; `fixed` holds it there. */
   readonly top: number;
   readonly fixed?: boolean;
@@ -61,7 +63,13 @@ export const TILES: readonly TilePanel[] = [
     id: "cpu",
     title: "CPU",
     value: ({ cpu }) => percent(cpu),
-    note: ({ load, cpus }) => `load ${(load[0] ?? 0).toFixed(2)} on ${cpus.length} ${cpus.length === 1 ? "core" : "cores"}`,
+    note: ({ cpus }) => `of ${counted(cpus.length, "core")}`,
+  },
+  {
+    id: "load",
+    title: "Load",
+    value: ({ load: [minute = 0] }) => ({ value: load(minute), unit: "" }),
+    note: ({ load: [, five = 0, fifteen = 0] }) => `${load(five)} · ${load(fifteen)}`,
   },
   {
     id: "memory",
@@ -77,16 +85,17 @@ export const TILES: readonly TilePanel[] = [
     value: ({ connections }) => rate(connections, ""),
     note: ({ subscriptions }) => `${rate(subscriptions, "").value} subscriptions`,
   },
-  { id: "deliveries", title: "Deliveries", value: ({ events }) => rate(events, "/s"), note: () => "events to listeners" },
-  { id: "calls", title: "Calls", value: ({ calls }) => rate(calls, "/s"), note: () => "commands and queries" },
+  { id: "deliveries", title: "Deliveries", value: ({ events }) => rate(events, "/s"), note: () => "to listeners" },
+  { id: "calls", title: "Calls", value: ({ calls }) => rate(calls, "/s"), note: () => "to handlers" },
 ];
 
 export const CHARTS: readonly ChartPanel[] = [
   {
     id: "cpu",
     title: "CPU",
-    lines: (sample) => [...cores(sample), { label: "Total", color: "--series-1", width: 2.25, fill: true, value: ({ cpu }) => cpu }],
+    lines: (sample) => [{ label: "Total", color: "--series-1", width: 2.25, fill: true, value: ({ cpu }) => cpu }, ...cores(sample)],
     format: percent,
+    axis: wholePercent,
     top: 100,
     fixed: true,
     wide: true,
@@ -96,6 +105,7 @@ export const CHARTS: readonly ChartPanel[] = [
     title: "Memory",
     lines: () => [{ label: "Used", color: "--series-1", width: 2, fill: true, value: ({ memory }) => memory }],
     format: percent,
+    axis: wholePercent,
     top: 100,
     fixed: true,
   },

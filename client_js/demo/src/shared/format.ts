@@ -7,6 +7,7 @@ const dayThisYear = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "
 const dayOtherYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const hundredths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
 /** A number and its unit, kept apart so that a page can set them in different sizes. */
@@ -38,6 +39,9 @@ export function dayName(ms: number, now: number = Date.now()): string {
 
 export const percent = (value: number): Quantity => ({ value: tenths.format(value), unit: "%" });
 
+/** A percentage on an axis, where the tenths say nothing. */
+export const wholePercent = (value: number): Quantity => ({ value: whole.format(value), unit: "%" });
+
 /** A whole number, or one with a decimal while it is small. */
 export const rate = (value: number, unit: string): Quantity => ({
   value: value >= 1_000_000 ? compact.format(value) : value > 0 && value < 100 && !Number.isInteger(value) ? tenths.format(value) : whole.format(value),
@@ -54,6 +58,9 @@ function scaled(value: number, base: number, units: readonly string[]): Quantity
   const number = step === 0 || size >= 100 ? whole : tenths;
   return { value: number.format(size), unit: units[step] ?? "" };
 }
+
+/** A load average. */
+export const load = (value: number): string => hundredths.format(value);
 
 /** A size of memory, in powers of 1,024. */
 export const bytes = (value: number): Quantity => scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]);

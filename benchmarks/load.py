@@ -1,0 +1,202 @@
+"""The load: a server in a process of its own on one core, many raw clients in this one on another.
+
+The clients speak just enough WebSocket to be cheap: frames are masked with zeros, and deliveries are counted by a marker
+without parsing them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+
+from backchannel.auth.tokens import issue_token
+
+__all__ = ["SETTINGS", "Client", "Target", "connect", "percentile", "pin", "report", "target"]
+
+ROOT = Path(__file__).parent.parent
+SECRET = "benchmark-secret-benchmark-secret-"
+
+SETTINGS = {
+    "calls": "1000000",
+    "burst": "1000000",
+    "open_requests": "100000",
+    "connections_per_user": "100000",
+    "connections_per_address": "100000",
+}
+"""Limits set above the load; everything else is the default. They are printed with every result."""
+
+_MARKER = b'{"type":"event"'
+
+
+class Target:
+    """A server under load."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self._process = psutil.Process(process.pid)
+        self.port = port
+
+    def cpu(self) -> float:
+        """Seconds of CPU used so far, by the kernel's accounting."""
+        used = self._process.cpu_times()
+        return used.user + used.system
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self._process.memory_info().rss)
+
+
+def pin(core: int) -> None:
+    """Keep this process on one core, where there is more than one."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+@contextlib.asynccontextmanager
+async def target(app: str = "benchmarks.app:app", **settings: str) -> AsyncIterator[Target]:
+    """A server on core 0, with its data in a folder that is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="backchannel-bench-") as folder:
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")},
+            **{f"BACKCHANNEL_{name.upper()}": value for name, value in {**SETTINGS, **settings}.items()},
+            "BACKCHANNEL_SECRET": SECRET,
+            "BACKCHANNEL_DATA": folder,
+            "BACKCHANNEL_LOG_FORMAT": "json",
+        }
+        command = [sys.executable, "-m", "backchannel.cli", "serve", app, "--port", "0"]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: pin(0),
+        )
+        assert process.stdout is not None
+        lines = []
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if (port := _port_in(line)) is not None:
+                    break
+            else:
+                raise SystemExit("The server did not start:\n" + "".join(lines))
+            drain = asyncio.get_running_loop().run_in_executor(None, process.stdout.read)
+            yield Target(process, port)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        await drain
+
+
+def _port_in(line: str) -> int | None:
+    before, found, after = line.partition("http://127.0.0.1:")
+    digits = after[: len(after) - len(after.lstrip("0123456789"))]
+    return int(digits) if found and digits else None
+
+
+def _frame(payload: bytes) -> bytes:
+    size = len(payload)
+    head = bytes((0x81, 0x80 | size)) if size < 126 else bytes((0x81, 0xFE)) + size.to_bytes(2, "big")
+    return head + b"\0\0\0\0" + payload
+
+
+class Client(asyncio.Protocol):
+    """One raw client."""
+
+    def __init__(self, on_read: Callable[[Client, bytes], None] | None = None) -> None:
+        self.transport: asyncio.Transport
+        self.on_read = on_read
+        self.events = 0
+        self._tail = b""
+        self._seen = b""
+        self._wanted: bytes | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the upgrade."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(
+            b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Count events, also those whose marker two reads share."""
+        if self._waiter is not None and self._wanted is not None:
+            self._seen += data
+            if self._wanted in self._seen:
+                self._wanted = None
+                self._waiter.set_result(None)
+        if self.on_read is not None:
+            self.on_read(self, data)
+        border = len(_MARKER) - 1
+        self.events += data.count(_MARKER) + (self._tail + data[:border]).count(_MARKER)
+        self._tail = data[-border:]
+
+    async def until(self, wanted: bytes) -> None:
+        """Wait for these bytes."""
+        self._wanted = wanted
+        if wanted in self._seen:
+            self._seen = b""
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(self._waiter, 30)
+        finally:
+            self._waiter = None
+            self._seen = b""
+
+    def send(self, frame: dict[str, object]) -> None:
+        """Send a frame."""
+        self.transport.write(_frame(json.dumps(frame, separators=(",", ":")).encode()))
+
+
+async def connect(
+    port: int, user: str, *channels: str, on_read: Callable[[Client, bytes], None] | None = None
+) -> Client:
+    """A client that is connected as a user and listens to these channels."""
+    loop = asyncio.get_running_loop()
+    _, client = await loop.create_connection(lambda: Client(), "127.0.0.1", port)
+    await client.until(b"\r\n\r\n")
+    token = issue_token(SECRET.encode(), user, lifetime=3600)
+    client.send({"type": "connect", "id": 1, "token": token})
+    await client.until(b'"type":"subscribed","channel":"user:')
+    for number, channel in enumerate(channels, 2):
+        client.send({"type": "subscribe", "id": number, "channel": channel})
+        await client.until(b'"type":"subscribed","channel":"%b"' % channel.encode())
+    client.on_read = on_read
+    client.events = 0
+    return client
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which this share of them lies."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else float("nan")
+
+
+def report(title: str, rows: list[tuple[str, str]]) -> None:
+    """Print a block of results."""
+    width = max(len(name) for name, _ in rows)
+    print(f"\n{title}")
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+
+
+def elapsed_since(start: float) -> float:
+    """Seconds since an instant of `time.perf_counter`."""
+    return time.perf_counter() - start

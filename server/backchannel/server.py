@@ -1,0 +1,325 @@
+"""Server: every part in one process.
+
+The gateway lives on the main event loop, the worker on its own in a thread, and memory carries between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import uvicorn
+from backchannel_protocol import Refused
+from starlette.applications import Starlette
+
+from .app import App
+from .auth.authenticator import SecretAuthenticator
+from .auth.secret import signing_secret
+from .auth.tokens import issue_token
+from .broker.memory import MemoryBroker
+from .gateway.gateway import Gateway, GatewayOptions
+from .gateway.routes import application
+from .gateway.upgrade import http_protocol
+from .gateway.websocket import Door, websocket_protocol
+from .relay.memory import MemoryRelay
+from .settings import ConfigurationError, Settings
+from .store.sqlite import SqliteStore, open_sqlite, sqlite_api_keys
+from .telemetry.logs import configure, get_logger
+from .worker.runtime import WorkerLimits
+from .worker.thread import WorkerThread
+from .worker.worker import Worker
+
+__all__ = ["Server", "serve"]
+
+_log = get_logger(__name__)
+
+# Backlog of the listening socket: a reconnect storm arrives faster than one loop tick accepts.
+_BACKLOG = 4096
+
+# Seconds between two rounds of trimming logs.
+_HOUSEKEEPING = 60.0
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handling: the server drains first, then stops it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serving = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `Server.run`."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell who waits."""
+        await super().startup(sockets=sockets)
+        self.serving.set()
+
+
+class Server:
+    """Gateway, worker, relay, broker and store of one process.
+
+    Use it on one event loop: `start`, then `run` until a signal, or `stop`.
+    """
+
+    def __init__(self, app: App, settings: Settings | None = None) -> None:
+        app.check()
+        self.app = app
+        self.settings = settings or Settings()
+        self.port = self.settings.port
+        self._secret = b""
+        self._stack = contextlib.AsyncExitStack()
+        self._stopping: asyncio.Event | None = None
+        self._gateway: Gateway | None = None
+        self._http: _HttpServer | None = None
+        self._store: SqliteStore | None = None
+        self.asgi: Starlette
+        """Once started: all routes and the same sessions as a plain ASGI application, for any ASGI server on this event loop."""
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        host = self.settings.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104  # what is listened on is not what is connected to
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def dev(self) -> bool:
+        """Whether this is `serve --dev`."""
+        return self.settings.dev
+
+    def issue_token(self, user: str, *, lifetime: float, channels: Sequence[str] = ()) -> tuple[str, int]:
+        """A token for a user, and when it expires (Unix milliseconds). Raises `ValueError` for what is no user name."""
+        now = time.time()
+        token = issue_token(self._secret, user, lifetime=lifetime, channels=channels, now=now)
+        return token, int(now + lifetime) * 1000
+
+    async def start(self, progress: Callable[[str], None] | None = None) -> None:
+        """Bring the database up to date and begin to serve.
+
+        Args:
+            progress: called with one line per migration that is applied.
+
+        Raises:
+            BackchannelError: a setting, the database or the app is wrong; the message tells the cure. Nothing is left open.
+        """
+        try:
+            await self._start(progress)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _start(self, progress: Callable[[str], None] | None) -> None:
+        settings = self.settings
+        self._secret = signing_secret(settings)
+        settings.data_folder.mkdir(parents=True, exist_ok=True)
+        broker = MemoryBroker(grace=settings.grace)
+        self._stack.push_async_callback(broker.close)
+        relay = MemoryRelay(asyncio.get_running_loop())
+        worker = WorkerThread(lambda: self._worker(broker, relay, progress))
+        await worker.start()
+        self._stack.push_async_callback(worker.stop)
+        keys = sqlite_api_keys(settings.database, settings.app)
+        self._stack.callback(keys.close)
+
+        def find_key(shown: str) -> str | None:
+            key = keys.find(shown)
+            return key.id if key is not None else None
+
+        assert self._store is not None
+        reader = self._store.log_reader()
+        self._stack.push_async_callback(reader.close)
+        gateway = Gateway(
+            self.app,
+            relay=relay,
+            broker=broker,
+            log_reader=reader,
+            authenticator=SecretAuthenticator(self._secret, find_key, guests=settings.guests),
+            options=_options(settings),
+        )
+        gateway.start()
+        self._stack.push_async_callback(gateway.close)
+        self._gateway = gateway
+        await self._start_http(gateway)
+        # What was made so far stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    @contextlib.asynccontextmanager
+    async def _worker(
+        self, broker: MemoryBroker, relay: MemoryRelay, progress: Callable[[str], None] | None
+    ) -> AsyncIterator[Worker]:
+        """The worker with the store that it alone writes to; runs in the worker's thread."""
+        settings = self.settings
+        store = open_sqlite(settings.database, settings.app, migrations=self.app.migrations, progress=progress)
+        self._store = store
+        keeping = asyncio.create_task(_keep_house(store, self.app))
+        try:
+            yield Worker(
+                self.app,
+                store,
+                broker,
+                relay,
+                tenant=settings.app,
+                limits=WorkerLimits(handler=settings.handler_timeout),
+            )
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await store.close()
+
+    async def _start_http(self, gateway: Gateway) -> None:
+        settings = self.settings
+        listening = _listen(settings.host, settings.port)
+        self._stack.callback(listening.close)
+        self.port = listening.getsockname()[1]
+        door = Door(gateway)
+        self.asgi = application(
+            gateway,
+            self.app,
+            limits=gateway.limits,
+            cors_origins=settings.origins,
+            dev=settings.dev,
+            lifespan=self._lifespan,
+        )
+        config = uvicorn.Config(
+            self.asgi,
+            http=http_protocol(door),
+            ws=websocket_protocol(door),
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=5,
+        )
+        http = _HttpServer(config)
+        task = asyncio.create_task(http.serve(sockets=[listening]))
+        serving = asyncio.create_task(http.serving.wait())
+        await asyncio.wait([task, serving], return_when=asyncio.FIRST_COMPLETED)
+        serving.cancel()
+        if task.done():
+            task.result()
+            raise ConfigurationError("The HTTP server did not start; the log has the reason.")
+        self._http = http
+
+        async def stop_http() -> None:
+            http.should_exit = True
+            await task
+
+        self._stack.push_async_callback(stop_http)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+        """What requests find in `request.state`."""
+        yield {"server": self}
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, move the clients away, and stop. A second signal stops at once."""
+        self._stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            await self._stopping.wait()
+            self._stopping = asyncio.Event()
+            assert self._gateway is not None
+            _log.info("draining", connections=len(self._gateway.connections))
+            drain = asyncio.create_task(self._gateway.drain())
+            again = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
+            drain.cancel()
+            again.cancel()
+            await asyncio.gather(drain, again, return_exceptions=True)
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            await self.stop()
+        _log.info("stopped")
+
+    def _signalled(self) -> None:
+        if self._stopping is not None:
+            self._stopping.set()
+
+    async def stop(self) -> None:
+        """Stop at once: what was acknowledged is stored, and clients resume elsewhere."""
+        await self._stack.aclose()
+
+
+async def _keep_house(store: SqliteStore, app: App) -> None:
+    """Trim durable logs and let old replies go, for as long as the store is open."""
+    bounds = {
+        name: (namespace.cls.history, namespace.cls.max_age)
+        for name, namespace in app.all_namespaces().items()
+        if namespace.cls.kind == "durable"
+    }
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING)
+        try:
+            await store.housekeeping(bounds, time.time_ns() // 1_000_000)
+        except Refused as exc:
+            _log.warning("housekeeping was put off", reason=str(exc))
+
+
+def _options(settings: Settings) -> GatewayOptions:
+    return GatewayOptions(
+        limits=settings.limits(),
+        ping=settings.ping,
+        grace=settings.grace,
+        connections_per_user=settings.connections_per_user,
+        connections_per_address=settings.connections_per_address,
+        drain=settings.drain,
+        origins=settings.origins,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `ConfigurationError` if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as exc:
+        listening.close()
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {exc.strerror or exc}. Choose another with --port."
+        ) from exc
+    listening.setblocking(False)
+    return listening
+
+
+def serve(app: App, settings: Settings, *, started: Callable[[Server], None] | None = None) -> None:
+    """Run a server in this process until it is told to stop; `started` is called once it serves.
+
+    Raises:
+        BackchannelError: it could not start; the message tells the cure.
+    """
+    configure(settings.log_level, json={"json": True, "console": False}.get(settings.log_format))
+
+    async def main() -> None:
+        server = Server(app, settings)
+        await server.start(progress=lambda line: _log.info(line))
+        if started is not None:
+            started(server)
+        await server.run()
+
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
+

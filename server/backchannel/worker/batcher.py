@@ -1,0 +1,178 @@
+"""The batcher: commands that wait, and which of them share the next transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import structlog
+
+from ..relay.relay import Failure, Reply
+from .batch import Batch, RunAlone
+from .counters import CounterMemory
+from .failures import CANCELLED, DEFECT, STOPPED, TOO_LATE
+from .live import LivePublications
+from .runtime import Runtime
+from .work import Work
+
+__all__ = ["Batcher"]
+
+log = structlog.get_logger(__name__)
+
+# Seconds between two warnings about the same slow handler.
+_WARN_EVERY = 60.0
+
+
+class Batcher:
+    """Runs commands, batch after batch, in the order in which they came.
+
+    Args:
+        runtime: what the worker's requests share.
+        answer: takes each command's one reply; a second one is ignored.
+        flush: is called when the replies of a batch are complete.
+    """
+
+    def __init__(self, runtime: Runtime, answer: Callable[[Work, Reply], None], flush: Callable[[], None]) -> None:
+        self.live = LivePublications(runtime)
+        self._runtime = runtime
+        self._answer = answer
+        self._flush = flush
+        self._queue: deque[Work] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._memory = CounterMemory()
+        self._alone: set[str] = set()
+        self._warned: dict[str, float] = {}
+        self._callbacks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def add(self, work: Work) -> None:
+        """Take a command; it runs behind all that were added before."""
+        if self._stopping:
+            self._refuse(work, STOPPED)
+            return
+        self._queue.append(work)
+        if self._task is None:
+            # It begins at the end of this turn of the loop, with everything that came until then.
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="command batches")
+
+    async def stop(self) -> None:
+        """Finish the batch in hand and refuse what waits; then let events and callbacks that were committed leave."""
+        self._stopping = True
+        for work in self._queue:
+            self._refuse(work, STOPPED)
+        self._queue.clear()
+        self._flush()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        pending = {asyncio.ensure_future(self.live.wait()), *self._callbacks}
+        _, late = await asyncio.wait(pending, timeout=self._runtime.limits.stop)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("after_commit callbacks or live events did not end in time", tasks=len(late))
+            await asyncio.wait(late)
+        await self.live.close()
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                works, alone = self._take()
+                if works:
+                    await self._run_batch(works, alone)
+                self._flush()
+                # Let in what came meanwhile, and let queries have their turn.
+                await asyncio.sleep(0)
+        finally:
+            self._task = None
+
+    def _take(self) -> tuple[list[Work], bool]:
+        """The commands of the next batch, and whether it is one that runs alone."""
+        queue = self._queue
+        works: list[Work] = []
+        now = time.monotonic()
+        while queue and len(works) < self._runtime.limits.batch:
+            work = queue[0]
+            if work.cancelled or work.deadline <= now:
+                self._refuse(queue.popleft(), CANCELLED if work.cancelled else TOO_LATE)
+            elif not self._runs_alone(work):
+                works.append(queue.popleft())
+            elif works:
+                break
+            else:
+                return [queue.popleft()], True
+        return works, len(works) == 1
+
+    def _runs_alone(self, work: Work) -> bool:
+        # A command that is sent again may be the one that broke its batch, or its worker.
+        return work.request.attempt >= 2 or work.declaration.own_transaction or work.declaration.name in self._alone
+
+    async def _run_batch(self, works: Sequence[Work], alone: bool) -> None:
+        try:
+            batch = Batch(self._runtime, works, alone=alone, memory=self._memory)
+            try:
+                await batch.run()
+            except RunAlone:
+                self._note_slow(batch)
+                await self._run_each_alone(works, batch.left)
+                return
+            self._finish(batch)
+        except Exception:
+            # A defect of the worker itself: whoever is not answered yet must not wait for the timeout.
+            log.exception("a batch failed")
+            for work in works:
+                self._refuse(work, DEFECT)
+
+    async def _run_each_alone(self, works: Sequence[Work], left: Sequence[Work]) -> None:
+        self._queue.extendleft(reversed(left))
+        for work in works[: len(works) - len(left)]:
+            batch = Batch(self._runtime, [work], alone=True, memory=self._memory)
+            self._runtime.stats.retried_alone += 1
+            await batch.run()
+            self._finish(batch)
+
+    def _finish(self, batch: Batch) -> None:
+        """After the transaction: events first, then replies, then what waited for the commit."""
+        self._queue.extendleft(reversed(batch.left))
+        if batch.published:
+            try:
+                self._runtime.broker.publish(batch.published)
+            except Exception:
+                # The events are in their logs: whoever listens gets them from there.
+                log.exception("events could not be published", events=len(batch.published))
+        if batch.live:
+            self.live.add(batch.live)
+        for work, reply in batch.replies:
+            self._answer(work, reply)
+        if batch.callbacks:
+            task = asyncio.get_running_loop().create_task(_call_all(batch.callbacks), name="after commit")
+            self._callbacks.add(task)
+            task.add_done_callback(self._callbacks.discard)
+        self._note_slow(batch)
+
+    def _note_slow(self, batch: Batch) -> None:
+        for name in batch.slow:
+            if self._runtime.requests[name].own_transaction:
+                continue
+            self._alone.add(name)
+            now = time.monotonic()
+            if now - self._warned.get(name, -_WARN_EVERY) >= _WARN_EVERY:
+                self._warned[name] = now
+                log.warning(
+                    "a handler holds its batch for too long and runs alone from now on: make it quicker, or "
+                    "declare it with own_transaction=True",
+                    request=name,
+                    limit=self._runtime.limits.slow,
+                )
+
+    def _refuse(self, work: Work, failure: Failure) -> None:
+        self._answer(work, Reply(id=work.request.id, failure=failure))
+
+
+async def _call_all(callbacks: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    for callback in callbacks:
+        try:
+            await callback()
+        except Exception:
+            log.exception("an after_commit callback failed")

@@ -1,0 +1,73 @@
+"""Stores of every kind, and a table of an app's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from backchannel.app import Migrations
+from backchannel.store.sqlite import open_sqlite
+from backchannel.store.store import Store
+
+Opener = Callable[..., AbstractAsyncContextManager[Store]]
+
+
+class Clock:
+    """Unix milliseconds that stand still until a test sets them."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the stores that a test opens."""
+    return Clock()
+
+
+@pytest.fixture
+def items() -> sa.Table:
+    """A table as an app would declare it, with types that must be converted."""
+    return sa.Table(
+        "items",
+        sa.MetaData(),
+        sa.Column("app", sa.Text, primary_key=True),
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("shelf", sa.Text, nullable=False, default="none"),
+        sa.Column("count", sa.Integer, sa.CheckConstraint("count >= 0"), nullable=False, server_default="0"),
+        sa.Column("open", sa.Boolean),
+        sa.Column("tags", sa.JSON(none_as_null=True)),
+        sa.Column("since", sa.DateTime),
+        sa.Column("raw", sa.LargeBinary),
+        sa.Column("code", sa.Text, unique=True),
+    )
+
+
+@pytest.fixture(params=["sqlite"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path, items: sa.Table, clock: Clock) -> Opener:
+    """Opens the test's database, for an app; closes it again."""
+    migrations = [Migrations("shop", items.metadata, None)]
+
+    @asynccontextmanager
+    async def open_it(app: str = "main") -> AsyncGenerator[Store]:
+        assert request.param == "sqlite"
+        store = open_sqlite(tmp_path / "store.db", app, migrations=migrations, clock=clock)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    return open_it
+
+
+@pytest.fixture
+async def store(open_store: Opener) -> AsyncGenerator[Store]:
+    """A store for the app `main`."""
+    async with open_store() as opened:
+        yield opened
