@@ -5,52 +5,86 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from ..settings import ConfigurationError, Settings
 
-__all__ = ["MIN_SECRET", "signing_secret"]
+__all__ = ["MIN_SECRET", "development_secret_file", "local_secret", "signing_secret"]
 
-MIN_SECRET = 32
+MIN_SECRET: Final = 32
 """Bytes: RFC 7518 section 3.2 wants a key as long as the hash."""
 
-_FILE = "secret"
+# A public key in the place of the HMAC secret is what turns a public key into a forger's pen (RFC 8725 section 2.1).
+_KEY_FILES: Final = (b"-----BEGIN", b"ssh-", b"ecdsa-")
 
 
 def signing_secret(settings: Settings) -> bytes:
     """The HMAC secret in force.
 
-    Under `dev` a random one is made once, in the data folder, readable by its owner alone.
+    Under `dev`, where none is configured, a random one is made once, in the data folder, readable by its owner alone.
 
     Raises:
-        ConfigurationError: there is none outside development, or it is too short.
+        ConfigurationError: there is none outside development, or it cannot serve.
     """
     if settings.secret:
-        secret = settings.secret.encode()
-        if len(secret) < MIN_SECRET:
-            raise ConfigurationError(
-                f"The signing secret has {len(secret)} bytes; use at least {MIN_SECRET}, "
-                f"such as from `openssl rand -hex 32`."
-            )
-        return secret
-    file = settings.data_folder / _FILE
+        return _checked(settings.secret.encode(), "The signing secret")
     if settings.dev:
-        return _made_once(file)
+        file = development_secret_file(settings)
+        return _checked(_made_once(file), f"The development secret in {file}")
     raise ConfigurationError(
         "There is no signing secret: set BACKCHANNEL_SECRET or --secret-file, or use --dev for development."
     )
 
 
+def local_secret(settings: Settings) -> bytes:
+    """The secret with which a server of these settings on this machine verifies tokens.
+
+    That is what is configured, else the data folder's development secret, made as `serve --dev` would.
+
+    Raises:
+        ConfigurationError: as `signing_secret`.
+    """
+    return signing_secret(settings if settings.secret else msgspec.structs.replace(settings, dev=True))
+
+
+def development_secret_file(settings: Settings) -> Path:
+    """Where the development secret is, or will be."""
+    return settings.data_folder / "secret"
+
+
+def _checked(secret: bytes, what: str) -> bytes:
+    if len(secret) < MIN_SECRET:
+        raise ConfigurationError(
+            f"{what} has {len(secret)} bytes; use at least {MIN_SECRET}, such as from `openssl rand -hex 32`."
+        )
+    if secret.lstrip().startswith(_KEY_FILES):
+        raise ConfigurationError(
+            f"{what} is a key file, and may be known to others; use a secret such as from `openssl rand -hex 32`."
+        )
+    return secret
+
+
 def _made_once(file: Path) -> bytes:
     try:
+        if file.exists():
+            return file.read_bytes()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Written elsewhere and linked into place, so that another process finds it whole or not at all.
+        draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(secrets.token_hex(32).encode())
+            os.link(draft, file)
+        except FileExistsError:
+            pass  # another process was quicker
+        finally:
+            draft.unlink()
         return file.read_bytes()
-    except FileNotFoundError:
-        pass
-    file.parent.mkdir(parents=True, exist_ok=True)
-    made = secrets.token_hex(32).encode()
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:  # another process was quicker
-        return file.read_bytes()
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(made)
-    return made
+    except OSError as exc:
+        raise ConfigurationError(
+            f"The development secret {file} cannot be read or made: {exc.strerror}. Name a data folder that this user "
+            f"may write, or set BACKCHANNEL_SECRET."
+        ) from exc

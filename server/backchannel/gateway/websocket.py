@@ -305,6 +305,9 @@ class WebSocketProtocol(asyncio.Protocol):
         elif opcode == CLOSE_OPCODE:
             code = close_code_of(payload)
             if self._state == _OPEN:
+                # What came before it is answered before it.
+                if self._connection is not None:
+                    self._connection.flush()
                 self.write(close_frame(code) if code is not None else frame(b"", CLOSE_OPCODE))
             self._end()
             self._door.closing.add(self._transport)

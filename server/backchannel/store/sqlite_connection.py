@@ -8,9 +8,11 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from backchannel_protocol import Refused
+
 from .errors import StoreError
 
-__all__ = ["connect", "engine_over", "sqlite_engine"]
+__all__ = ["connect", "connect_reader", "engine_over", "sqlite_engine"]
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a write waits for another process's (the command line's) to end."""
@@ -55,6 +57,20 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sql
             connection.close()
         raise StoreError(f"Cannot open {path}: {exc}. Check the path, its rights and the disk.") from exc
     return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A read-only connection, for a request that needs one now.
+
+    Raises:
+        Refused: `unavailable`: it cannot be had, as when the process has too many files open.
+    """
+    try:
+        return connect(path, read_only=True)
+    except StoreError as exc:
+        raise Refused(
+            "unavailable", "The database cannot be opened for reading.", outcome="none", retry_after=1.0
+        ) from exc
 
 
 def engine_over(connection: sqlite3.Connection) -> sa.Engine:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .sqlite import SqliteStore
 
-__all__ = ["keep_house"]
+__all__ = ["OLD_REPLIES", "keep_house"]
 
 PAGE: Final = 500
 """Channels that are looked at, events that are deleted or replies that are let go, in one transaction."""
@@ -43,7 +43,7 @@ _FIRST_YOUNG = (
 )
 _TRIM = 'DELETE FROM events WHERE app = ? AND channel = ? AND "offset" < ?'
 _MOVE = "UPDATE heads SET first = ? WHERE app = ? AND channel = ?"
-_OLD_REPLIES = """
+OLD_REPLIES = """
 UPDATE keys SET reply = NULL FROM (
     SELECT principal, key FROM keys WHERE app = ?1 AND time < ?2 AND reply IS NOT NULL LIMIT ?3
 ) AS old WHERE keys.app = ?1 AND keys.principal = old.principal AND keys.key = old.key
@@ -80,7 +80,7 @@ async def keep_house(store: SqliteStore, bounds: Mapping[str, tuple[int, float]]
     changed = PAGE
     while changed == PAGE:
         async with _step(store) as writer:
-            changed = writer.execute(_OLD_REPLIES, (store.app, limit, PAGE)).rowcount
+            changed = writer.execute(OLD_REPLIES, (store.app, limit, PAGE)).rowcount
         await asyncio.sleep(0)
 
 

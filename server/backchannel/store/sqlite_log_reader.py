@@ -14,7 +14,7 @@ import msgspec
 
 from ..broker.broker import Envelope, LogHead
 from .errors import StoreError
-from .sqlite_connection import connect
+from .sqlite_connection import connect_reader
 from .sqlite_errors import sqlite_border
 from .sqlite_reads import decode_heads
 from .sqlite_statements import CHANGED_HEADS, HEADS, LOG
@@ -112,7 +112,7 @@ class SqliteLogReader:
     def _one(self, text: str, *values: Any) -> tuple[Any, ...]:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = connect(self._path, read_only=True)
+            connection = self._local.connection = connect_reader(self._path)
             self._connections.append(connection)
         with sqlite_border():
             row: tuple[Any, ...] = connection.execute(text, values).fetchone()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from .errors import StoreError
-from .sqlite_connection import connect
+from .sqlite_connection import connect_reader
 from .sqlite_errors import sqlite_border
 from .sqlite_reads import SqliteReads
 from .sqlite_statements import SqliteStatements
@@ -91,7 +91,7 @@ class SnapshotPool:
         return SqliteReader(reads, self)
 
     def _connect(self) -> SqliteReads:
-        return SqliteReads(connect(self._path, read_only=True), self._app, self._statements)
+        return SqliteReads(connect_reader(self._path), self._app, self._statements)
 
     def give_back(self, reads: SqliteReads) -> None:
         """Take back a connection and end its snapshot."""

@@ -19,7 +19,7 @@ __all__ = ["CHANGED_HEADS", "CHUNK", "HEADS", "KEYS", "LOG", "SqliteStatements",
 T = TypeVar("T")
 
 CHUNK: Final = 100
-"""Rows in one statement: bounds the number of texts, of bound values and the depth of conditions."""
+"""Rows in one statement: bounds the number of texts and of bound values."""
 
 HEADS: Final = (
     'SELECT json_group_array(json_array(channel, epoch, "offset", first)) FROM heads '
@@ -142,5 +142,8 @@ def _delete(shape: TableShape, keys: tuple[str, ...], count: int) -> str:
     if len(keys) == 1:
         matches = f"{_quoted(shape, keys)[0]} IN ({', '.join('?' * count)})"
     else:
-        matches = f"({' OR '.join([f'({_matches(shape, keys)})'] * count)})"
+        # Selected from VALUES, not VALUES itself, for which SQLite would not use an index.
+        wanted = ", ".join(f"column{i}" for i in range(1, len(keys) + 1))
+        groups = _groups(count, len(keys))
+        matches = f"({', '.join(_quoted(shape, keys))}) IN (SELECT {wanted} FROM (VALUES {groups}))"  # noqa: S608
     return f"DELETE FROM {shape.quoted} WHERE {_matches(shape, ('app',))} AND {matches}"  # noqa: S608

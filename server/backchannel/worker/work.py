@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -13,12 +12,10 @@ from backchannel_protocol.codec import decode_data
 
 from ..app import RequestDeclaration
 from ..relay.relay import Failure, Reply, Request
+from .digest import digest_of
 from .runtime import Runtime
 
 __all__ = ["Intake", "Work"]
-
-_canonical: Final = msgspec.json.Encoder(order="sorted").encode
-
 
 class Work:
     """A request with its declaration and its decoded data."""
@@ -61,7 +58,7 @@ class Work:
                 else f"user:{principal.user}"
             )
             if request.key is not None:
-                self.digest = blake2b(declaration.name.encode() + b"\0" + _canonical(value), digest_size=16).digest()
+                self.digest = digest_of(declaration.name, value)
 
     @property
     def scope(self) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
 from backchannel.app import Migrations
 from backchannel.store.sqlite import open_sqlite
 from backchannel.store.store import Store
@@ -40,7 +41,7 @@ def items() -> sa.Table:
         sa.Column("app", sa.Text, primary_key=True),
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("shelf", sa.Text, nullable=False, default="none"),
-        sa.Column("count", sa.Integer, sa.CheckConstraint("count >= 0"), nullable=False, server_default="0"),
+        sa.Column("amount", sa.Integer, sa.CheckConstraint("amount >= 0"), nullable=False, server_default="0"),
         sa.Column("open", sa.Boolean),
         sa.Column("tags", sa.JSON(none_as_null=True)),
         sa.Column("since", sa.DateTime),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
 from backchannel.broker.broker import Envelope, LogHead
 from backchannel.store import tables
 from backchannel.store.store import KeyRow, Store

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from backchannel.broker.broker import Envelope, LogHead
 from backchannel.store.store import Store
 from backchannel_protocol import BackchannelError
@@ -107,7 +108,8 @@ async def test_heads_asked_in_one_tick(store: Store) -> None:
     heads = await asyncio.gather(*asked, return_exceptions=True)
     await reader.close()
     assert isinstance(heads[0], asyncio.CancelledError)
-    assert [h.offset for h in heads[1:] if isinstance(h, LogHead)] == [2 if i == 7 else 1 for i in range(1, 300)] + [2, 0]
+    expected = [2 if i == 7 else 1 for i in range(1, 300)] + [2, 0]
+    assert [head.offset for head in heads[1:] if isinstance(head, LogHead)] == expected
 
 
 async def test_a_reader_sees_commits_only(store: Store) -> None:

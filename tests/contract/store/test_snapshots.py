@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 import sqlalchemy as sa
+
 from backchannel.store.store import Store
 from backchannel_protocol import BackchannelError
 
@@ -18,7 +19,7 @@ async def write(store: Store, items: sa.Table, name: str) -> None:
 
 
 async def test_a_snapshot_stays_as_it_began(store: Store, items: sa.Table) -> None:
-    """What is committed after a snapshot began is not in it, also if it had read nothing by then; a later one has it."""
+    """What is committed after a snapshot began is not in it, even if it had read nothing; a later one has it."""
     await write(store, items, "a")
     snapshot = await store.snapshot()
     await write(store, items, "b")

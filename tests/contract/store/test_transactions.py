@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
+
 from backchannel.broker.broker import Envelope
-from backchannel.store.store import KeyRow, Store, StoredKey
+from backchannel.store.store import KeyRow, Store, StoredKey, Transaction
 from backchannel_protocol import BackchannelError, Refused
 
 Opener = Callable[..., AbstractAsyncContextManager[Store]]
@@ -30,7 +31,7 @@ async def test_a_row_comes_back_with_its_types(store: Store, items: sa.Table) ->
     values = {
         "id": "a",
         "shelf": "s",
-        "count": 3,
+        "amount": 3,
         "open": True,
         "tags": {"colour": ["red", 1, None]},
         "since": datetime(2026, 1, 2, 3, 4, 5, 678),  # noqa: DTZ001 - a naive column
@@ -56,7 +57,7 @@ async def test_columns_that_are_left_out_get_their_default(store: Store, items: 
     row = await transaction.get(items, {"id": "b"})
     await transaction.rollback()
     assert row is not None
-    assert (row.shelf, row.count, row.open) == ("none", 0, None)
+    assert (row.shelf, row.amount, row.open) == ("none", 0, None)
 
 
 async def test_get_without_a_row(store: Store, items: sa.Table) -> None:
@@ -90,9 +91,9 @@ async def test_many_rows_in_one_call(store: Store, items: sa.Table) -> None:
     """Set-wise writes have no limit on the number of rows."""
     transaction = await store.begin([])
     names = [f"{i:04}" for i in range(1234)]
-    await transaction.insert(items, [{"id": name, "count": 1} for name in names])
-    await transaction.update(items, [({"id": name}, {"count": int(name)}) for name in names])
-    assert [r.count for r in await transaction.rows(sa.select(items).order_by(items.c.id))] == list(range(1234))
+    await transaction.insert(items, [{"id": name, "amount": 1} for name in names])
+    await transaction.update(items, [({"id": name}, {"amount": int(name)}) for name in names])
+    assert [r.amount for r in await transaction.rows(sa.select(items).order_by(items.c.id))] == list(range(1234))
     await transaction.delete(items, [{"id": name} for name in names[:1000]])
     await transaction.commit()
     assert await ids(store, items) == names[1000:]
@@ -101,10 +102,12 @@ async def test_many_rows_in_one_call(store: Store, items: sa.Table) -> None:
 async def test_updates_take_effect_in_order(store: Store, items: sa.Table) -> None:
     """Of two changes of one row the later one counts, also where the changed column says which rows are meant."""
     transaction = await store.begin([])
-    await transaction.insert(items, [{"id": "a", "shelf": "x"}, {"id": "b", "shelf": "x"}, {"id": "c", "shelf": "y"}])
-    await transaction.update(items, [({"id": "a"}, {"count": 1}), ({"id": "b"}, {"count": 5}), ({"id": "a"}, {"count": 2})])
+    await transaction.insert(items, [{"id": name, "shelf": shelf} for name, shelf in ("ax", "bx", "cy")])
+    await transaction.update(
+        items, [({"id": "a"}, {"amount": 1}), ({"id": "b"}, {"amount": 5}), ({"id": "a"}, {"amount": 2})]
+    )
     await transaction.update(items, [({"shelf": "x"}, {"shelf": "y"}), ({"shelf": "y"}, {"shelf": "z"})])
-    rows = await transaction.rows(sa.select(items.c.id, items.c.shelf, items.c.count).order_by(items.c.id))
+    rows = await transaction.rows(sa.select(items.c.id, items.c.shelf, items.c.amount).order_by(items.c.id))
     await transaction.commit()
     assert [tuple(row) for row in rows] == [("a", "z", 2), ("b", "z", 5), ("c", "z", 0)]
 
@@ -112,40 +115,41 @@ async def test_updates_take_effect_in_order(store: Store, items: sa.Table) -> No
 async def test_update_and_delete_by_several_columns(store: Store, items: sa.Table) -> None:
     """A key may be any columns, and converted types match; only rows that match all of them are meant."""
     transaction = await store.begin([])
-    await transaction.insert(
-        items, [{"id": f"{shelf}{is_open}", "shelf": shelf, "open": is_open} for shelf in "xy" for is_open in (True, False)]
-    )
+    kinds = [("x", True), ("x", False), ("y", True), ("y", False)]
+    await transaction.insert(items, [{"id": f"{shelf}{yes}", "shelf": shelf, "open": yes} for shelf, yes in kinds])
     await transaction.update(
         items,
-        [({"shelf": "x", "open": True}, {"count": 1}), ({"open": False, "shelf": "y"}, {"count": 2})],
+        [({"shelf": "x", "open": True}, {"amount": 1}), ({"open": False, "shelf": "y"}, {"amount": 2})],
     )
-    await transaction.delete(items, [{"shelf": "x", "open": False}, {"shelf": "y", "open": True}, {"open": True, "shelf": "q"}])
-    rows = await transaction.rows(sa.select(items.c.id, items.c.count).order_by(items.c.id))
+    await transaction.delete(
+        items, [{"shelf": "x", "open": False}, {"shelf": "y", "open": True}, {"open": True, "shelf": "q"}]
+    )
+    rows = await transaction.rows(sa.select(items.c.id, items.c.amount).order_by(items.c.id))
     await transaction.commit()
     assert [tuple(row) for row in rows] == [("xTrue", 1), ("yFalse", 2)]
 
 
 async def test_mistakes_are_named(store: Store, items: sa.Table) -> None:
-    """A wrong column, mixed columns, a key of None and an empty key are ValueErrors that name the table and the cure."""
+    """A wrong column, mixed columns, a key of None and an empty key are ValueErrors that tell the cure."""
     transaction = await store.begin([])
     with pytest.raises(ValueError, match="'items' has no column 'nope'; it has: app, id"):
         await transaction.insert(items, [{"id": "a", "nope": 1}])
     with pytest.raises(ValueError, match="leave out `app`"):
         await transaction.insert(items, [{"id": "a", "app": "other"}])
     with pytest.raises(ValueError, match="same columns"):
-        await transaction.insert(items, [{"id": "a", "count": 1}, {"id": "b"}])
+        await transaction.insert(items, [{"id": "a", "amount": 1}, {"id": "b"}])
     with pytest.raises(ValueError, match="same columns"):
-        await transaction.insert(items, [{"id": "a", "count": 1}, {"id": "b", "code": "c"}])
+        await transaction.insert(items, [{"id": "a", "amount": 1}, {"id": "b", "code": "c"}])
     with pytest.raises(ValueError, match="same columns"):
-        await transaction.update(items, [({"id": "a"}, {"count": 1}), ({"id": "a"}, {"count": 1, "open": True})])
+        await transaction.update(items, [({"id": "a"}, {"amount": 1}), ({"id": "a"}, {"amount": 1, "open": True})])
     with pytest.raises(ValueError, match="same columns"):
-        await transaction.delete(items, [{"id": "a"}, {"id": "a", "count": 1}])
+        await transaction.delete(items, [{"id": "a"}, {"id": "a", "amount": 1}])
     with pytest.raises(ValueError, match="at least one column"):
         await transaction.delete(items, [{}])
     with pytest.raises(ValueError, match="at least one new value"):
         await transaction.update(items, [({"id": "a"}, {})])
     with pytest.raises(ValueError, match="None"):
-        await transaction.update(items, [({"code": None}, {"count": 1})])
+        await transaction.update(items, [({"code": None}, {"amount": 1})])
     assert await transaction.rows(sa.select(items)) == []
     await transaction.rollback()
 
@@ -194,19 +198,18 @@ async def test_nothing_may_follow_the_end(store: Store, items: sa.Table) -> None
 
 
 async def test_transactions_take_turns_in_order(store: Store, items: sa.Table) -> None:
-    """Who asks for a lane while it is held waits, and gets it in the order of asking; one who gives up is passed over."""
+    """Who asks for a lane that is held waits, and gets it in the order of asking; one who gives up is passed over."""
     first = await store.begin(["lane"])
     order: list[int] = []
 
     async def take(number: int) -> None:
         transaction = await store.begin(["lane"])
         order.append(number)
-        await transaction.insert(items, [{"id": f"{number}", "count": len(order)}])
+        await transaction.insert(items, [{"id": f"{number}", "amount": len(order)}])
         await transaction.commit()
 
     tasks = [asyncio.create_task(take(number)) for number in range(4)]
-    while not all(task.get_coro().cr_await is not None for task in tasks):  # type: ignore[union-attr]
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)  # one turn of the loop, in which each task runs until it must wait
     assert order == []
     tasks[1].cancel()
     await first.commit()
@@ -221,24 +224,21 @@ async def test_a_taken_key_is_a_conflict(store: Store, items: sa.Table) -> None:
     await transaction.insert(items, [{"id": "a", "code": "one"}])
     await transaction.save_keys([KeyRow("p", "k", b"d", b"r", 1)])
     await transaction.commit()
-    for attempt in ("row", "unique", "update", "key", "sql", "check"):
+    attempts: dict[str, Callable[[Transaction], Awaitable[object]]] = {
+        "row": lambda t: t.insert(items, [{"id": "b"}, {"id": "a"}]),
+        "unique": lambda t: t.insert(items, [{"id": "b", "code": "one"}]),
+        "update": lambda t: t.update(items, [({"id": "z"}, {"code": "one"})]),
+        "key": lambda t: t.save_keys([KeyRow("p", "k", b"other", b"r", 1)]),
+        "sql": lambda t: t.execute(sa.insert(items).values(app="main", id="a")),
+        "check": lambda t: t.insert(items, [{"id": "b", "amount": -1}]),
+    }
+    for name, attempt in attempts.items():
         transaction = await store.begin([])
+        await transaction.insert(items, [{"id": "z"}])
         with pytest.raises(Refused) as refused:
-            if attempt == "row":
-                await transaction.insert(items, [{"id": "b"}, {"id": "a"}])
-            elif attempt == "unique":
-                await transaction.insert(items, [{"id": "b", "code": "one"}])
-            elif attempt == "update":
-                await transaction.insert(items, [{"id": "b", "code": "two"}])
-                await transaction.update(items, [({"id": "b"}, {"code": "one"})])
-            elif attempt == "key":
-                await transaction.save_keys([KeyRow("p", "k", b"other", b"r", 1)])
-            elif attempt == "sql":
-                await transaction.execute(sa.insert(items).values(app="main", id="a"))
-            else:
-                await transaction.insert(items, [{"id": "b", "count": -1}])
+            await attempt(transaction)
         await transaction.rollback()
-        assert (refused.value.code, refused.value.outcome, refused.value.retry) == ("conflict", "none", False), attempt
+        assert (refused.value.code, refused.value.outcome, refused.value.retry) == ("conflict", "none", False), name
         assert "items" not in refused.value.message, "internals never cross the wire"
     assert await ids(store, items) == ["a"]
 
@@ -278,7 +278,7 @@ async def test_free_sql_in_a_transaction_of_its_own(store: Store, items: sa.Tabl
     transaction = await store.begin([])
     await transaction.insert(items, [{"id": name, "shelf": "x"} for name in "abc"])
     changed = await transaction.execute(
-        sa.update(items).where(items.c.shelf == "x").values(count=9).returning(items.c.id)
+        sa.update(items).where(items.c.shelf == "x").values(amount=9).returning(items.c.id)
     )
     await transaction.delete(items, [{"shelf": "x"}])
     assert sorted(changed.scalars()) == ["a", "b", "c"]
@@ -314,10 +314,10 @@ async def test_two_apps_in_one_database_never_meet(open_store: Opener, items: sa
             epochs[app] = event.epoch
     async with open_store("one") as store:
         transaction = await store.begin([])
-        await transaction.update(items, [({"id": "a"}, {"count": 5})])
+        await transaction.update(items, [({"id": "a"}, {"amount": 5})])
         await transaction.delete(items, [{"shelf": "two"}])
         rows = await transaction.rows(sa.select(items).order_by(items.c.app))
-        assert [(row.app, row.shelf, row.count) for row in rows] == [("one", "one", 5), ("two", "two", 0)]
+        assert [(row.app, row.shelf, row.amount) for row in rows] == [("one", "one", 5), ("two", "two", 0)]
         assert (await transaction.keys([("p", "k")]))["p", "k"].digest == b"one"
         await transaction.commit()
         reader = store.log_reader()

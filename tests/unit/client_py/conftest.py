@@ -158,6 +158,11 @@ class Peer:
     async def greet(self, **fields: Any) -> frames.Connect:
         """Take the client's `connect` and answer it."""
         connect = await self.expect(frames.Connect)
+        self.welcome(connect, **fields)
+        return connect
+
+    def welcome(self, connect: frames.Connect, **fields: Any) -> None:
+        """Answer a `connect`."""
         answer: dict[str, Any] = {
             "id": connect.id,
             "session": "s-1",
@@ -169,7 +174,6 @@ class Peer:
             "limits": Limits(),
         }
         self.send(frames.Connected(**(answer | fields)))
-        return connect
 
     def reply(self, request: Any, data: Any, positions: dict[str, int] | None = None) -> None:
         self.send(frames.Reply(id=request.id, data=self.raw(data), positions=positions))
@@ -256,6 +260,7 @@ class Session:
         self.peer = peer
         self.clock = clock
         self._states: asyncio.Queue[str] = asyncio.Queue()
+        self._delay = 0.25
         client.on_state(self._states.put_nowait)
 
     async def becomes(self, state: str) -> None:
@@ -264,13 +269,18 @@ class Session:
 
     async def reconnect(self, **fields: Any) -> frames.Connect:
         """Lose the connection and come back; returns the new `connect`."""
-        self.peer.drop()
-        await self.becomes("connecting")
-        await self.clock.elapse(0.25)
-        self.peer = await self.server.next()
+        await self.come_back()
         connect = await self.peer.greet(**fields)
         await self.becomes("connected")
         return connect
+
+    async def come_back(self) -> None:
+        """Lose the connection, and let the client open another one, which waits for its greeting."""
+        self.peer.drop()
+        await self.becomes("connecting")
+        await self.clock.elapse(self._delay)
+        self._delay *= 2
+        self.peer = await self.server.next()
 
 
 @pytest.fixture(params=[JSON, MSGPACK], ids=["json", "msgpack"])

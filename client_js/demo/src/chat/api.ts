@@ -19,7 +19,10 @@ export interface MessagePage {
 export interface Api {
   channels(): Promise<readonly ChannelInfo[]>;
   members(channel: string): Promise<Snapshot<readonly MemberInfo[]>>;
-  messages(channel: string, page: { before?: number; after?: number; limit: number }): Promise<Snapshot<MessagePage>>;
+  messages(
+    channel: string,
+    page: { before?: number; after?: number; limit: number },
+  ): Promise<Snapshot<MessagePage>>;
   create(channel: { name: string; members: readonly string[]; public: boolean }): Promise<ChannelInfo>;
   join(channel: string): Promise<ChannelInfo>;
   leave(channel: string): Promise<void>;
@@ -48,7 +51,9 @@ export function chatApi(client: Client): Api {
       return all;
     },
     async members(channel) {
-      const { data, positions } = await client.request<{ members: MemberInfo[] }>("channel.members", { channel });
+      const { data, positions } = await client.request<{ members: MemberInfo[] }>("channel.members", {
+        channel,
+      });
       return { data: data.members, positions };
     },
     async messages(channel, page) {
@@ -59,6 +64,7 @@ export function chatApi(client: Client): Api {
     join: (channel) => client.call<ChannelInfo>("channel.join", { channel }),
     leave: async (channel) => void (await client.call("channel.leave", { channel })),
     send: (channel, text, key) => client.call<Message>("message.send", { channel, text }, { key }),
-    typing: async (channel, going) => void (await client.call(going ? "typing.start" : "typing.stop", { channel })),
+    typing: async (channel, going) =>
+      void (await client.call(going ? "typing.start" : "typing.stop", { channel })),
   };
 }

@@ -6,10 +6,10 @@ import { Changes } from "../shared/changes.ts";
 import { watchOf } from "../shared/connection.ts";
 import { displayName } from "../shared/people.ts";
 import { toast } from "../shared/toast.ts";
-import { chatApi, type Api } from "./api.ts";
+import { type Api, chatApi } from "./api.ts";
 import { Outbox } from "./outbox.ts";
 import { ReadMarks } from "./read_marks.ts";
-import { explain, type Explained } from "./refusal.ts";
+import { type Explained, explain } from "./refusal.ts";
 import { Room, type RoomHost } from "./room.ts";
 import type { ChannelInfo, Message } from "./types.ts";
 
@@ -149,7 +149,11 @@ export class Chat implements RoomHost {
     const name = this.info(room.channel)?.name ?? room.channel;
     this.#removed(room.channel);
     if (code === "forbidden" || code === "not_found") {
-      toast({ kind: "info", title: `You are no longer in ${name}.`, cure: "Ask one of its members to add you again." });
+      toast({
+        kind: "info",
+        title: `You are no longer in ${name}.`,
+        cure: "Ask one of its members to add you again.",
+      });
     }
     void this.refresh();
   }
@@ -200,7 +204,7 @@ export class Chat implements RoomHost {
   /** The user is no longer a member. */
   #removed(channel: string): void {
     const info = this.#channels.get(channel);
-    if (info !== undefined && info.public) {
+    if (info?.public === true) {
       this.#closeRoom(channel);
       this.#channels.set(channel, { ...info, joined: false });
     } else {
@@ -221,7 +225,9 @@ export class Chat implements RoomHost {
   }
 
   #sorted(joined: boolean): readonly ChannelInfo[] {
-    return [...this.#channels.values()].filter((info) => info.joined === joined).sort((a, b) => a.name.localeCompare(b.name));
+    return [...this.#channels.values()]
+      .filter((info) => info.joined === joined)
+      .sort((a, b) => a.name.localeCompare(b.name));
   }
 
   #tell(error: unknown, what: string): void {

@@ -36,10 +36,18 @@ export class Composer {
       "aria-describedby": "composer-left composer-help",
       enterkeyhint: "send",
       autocomplete: "off",
-      on: { input: () => this.#edited(), keydown: (event) => this.#key(event), blur: () => room.typing.stop() },
+      on: {
+        input: () => this.#edited(),
+        keydown: (event) => this.#key(event),
+        blur: () => room.typing.stop(),
+      },
     });
     this.#text.value = room.draft;
-    this.#send = h("button", { type: "submit", class: "send-button", "data-testid": "send", "aria-label": "Send", title: "Send" }, icon("send"));
+    this.#send = h(
+      "button",
+      { type: "submit", class: "send-button", "data-testid": "send", "aria-label": "Send", title: "Send" },
+      icon("send"),
+    );
     this.#typing = h(
       "p",
       { class: "typing", "data-testid": "typing", hidden: true },
@@ -61,7 +69,11 @@ export class Composer {
       h("div", { class: "composer-above" }, this.#typing, this.#left),
       this.#banner,
       h("div", { class: "composer-box" }, this.#text, this.#send),
-      h("span", { id: "composer-help", class: "visually-hidden" }, "Enter sends, Shift and Enter makes a new line."),
+      h(
+        "span",
+        { id: "composer-help", class: "visually-hidden" },
+        "Enter sends, Shift and Enter makes a new line.",
+      ),
     );
     this.#show();
     // The field has no size before it is on the page, and another when the page has.
@@ -72,11 +84,18 @@ export class Composer {
   render(): void {
     const typing = this.#room.typists.users.map(displayName);
     this.#typing.hidden = typing.length === 0;
-    setText(this.#typingText, typing.length === 0 ? "" : `${named(typing)} ${typing.length === 1 ? "is" : "are"} typing…`);
+    setText(
+      this.#typingText,
+      typing.length === 0 ? "" : `${named(typing)} ${typing.length === 1 ? "is" : "are"} typing…`,
+    );
     const watch = watchOf(this.#chat.client);
     const away = watch.shown === "reconnecting" || watch.shown === "offline";
     this.#banner.hidden = !away;
-    if (away) setText(this.#banner, `${connectionText(watch).replace("…", "")}. What you send now goes out when the connection is back.`);
+    if (away)
+      setText(
+        this.#banner,
+        `${connectionText(watch).replace("…", "")}. What you send now goes out when the connection is back.`,
+      );
   }
 
   focus(): void {
@@ -110,7 +129,10 @@ export class Composer {
     const text = this.#text.value.trim();
     const left = LONGEST_TEXT - [...text].length;
     this.#send.disabled = text === "" || left < 0;
-    setText(this.#left, left < 0 ? `${-left} characters too many` : left <= NEAR_LIMIT ? `${left} characters left` : "");
+    setText(
+      this.#left,
+      left < 0 ? `${-left} characters too many` : left <= NEAR_LIMIT ? `${left} characters left` : "",
+    );
     setAttribute(this.#left, "data-over", left < 0 ? "true" : null);
     setAttribute(this.#text, "aria-invalid", left < 0 ? "true" : null);
     this.#grow();

@@ -2,12 +2,12 @@
 
 import { h, setText } from "../shared/dom.ts";
 import { icon } from "../shared/icons.ts";
-import { avatar, displayName, type DemoUser } from "../shared/people.ts";
+import { avatar, type DemoUser, displayName } from "../shared/people.ts";
 import type { Chat } from "./chat.ts";
 import { explain } from "./refusal.ts";
 import type { ChannelInfo } from "./types.ts";
 
-const LONGEST_NAME = 64;
+const LONGEST_NAME = 100;
 
 function dialog(title: string, ...children: (HTMLElement | null)[]): HTMLDialogElement {
   const element = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" });
@@ -16,7 +16,11 @@ function dialog(title: string, ...children: (HTMLElement | null)[]): HTMLDialogE
       "div",
       { class: "dialog-head" },
       h("h2", { id: "dialog-title" }, title),
-      h("button", { type: "button", class: "icon-button", "aria-label": "Close", on: { click: () => element.close() } }, icon("close")),
+      h(
+        "button",
+        { type: "button", class: "icon-button", "aria-label": "Close", on: { click: () => element.close() } },
+        icon("close"),
+      ),
     ),
     ...children.filter((child) => child !== null),
   );
@@ -30,7 +34,11 @@ function dialog(title: string, ...children: (HTMLElement | null)[]): HTMLDialogE
 }
 
 /** Ask for a new channel's name, members and whether it is public; `made` hears of the new channel. */
-export function askForChannel(chat: Chat, users: readonly DemoUser[], made: (channel: ChannelInfo) => void): void {
+export function askForChannel(
+  chat: Chat,
+  users: readonly DemoUser[],
+  made: (channel: ChannelInfo) => void,
+): void {
   const name = h("input", {
     id: "channel-name",
     class: "field",
@@ -40,16 +48,36 @@ export function askForChannel(chat: Chat, users: readonly DemoUser[], made: (cha
     autocomplete: "off",
     placeholder: "For example: release notes",
   });
-  const open = h("input", { type: "checkbox", id: "channel-public", class: "switch", role: "switch", checked: true, "data-testid": "channel-public", "aria-describedby": "public-help" });
+  const open = h("input", {
+    type: "checkbox",
+    id: "channel-public",
+    class: "switch",
+    role: "switch",
+    checked: true,
+    "data-testid": "channel-public",
+    "aria-describedby": "public-help",
+  });
   const help = h("span", { id: "public-help", class: "quiet" });
-  const sayWho = (): void => setText(help, open.checked ? "Everybody can find and join it." : "Only the members you choose see it.");
+  const sayWho = (): void =>
+    setText(help, open.checked ? "Everybody can find and join it." : "Only the members you choose see it.");
   open.addEventListener("change", sayWho);
   sayWho();
   const choices = users
     .filter(({ user }) => user !== chat.user)
-    .map(({ user }) => h("input", { type: "checkbox", class: "visually-hidden", value: user, "data-testid": `member-${user}` }));
+    .map(({ user }) =>
+      h("input", {
+        type: "checkbox",
+        class: "visually-hidden",
+        value: user,
+        "data-testid": `member-${user}`,
+      }),
+    );
   const trouble = h("p", { class: "form-trouble", role: "alert", hidden: true });
-  const submit = h("button", { type: "submit", class: "button button-strong", "data-testid": "create-channel" }, "Create channel");
+  const submit = h(
+    "button",
+    { type: "submit", class: "button button-strong", "data-testid": "create-channel" },
+    "Create channel",
+  );
   const create = async (): Promise<void> => {
     submit.disabled = true;
     trouble.hidden = true;
@@ -86,11 +114,23 @@ export function askForChannel(chat: Chat, users: readonly DemoUser[], made: (cha
           "fieldset",
           { class: "choices" },
           h("legend", { class: "label" }, "Members"),
-          ...choices.map((choice) => h("label", { class: "choice" }, choice, avatar(choice.value, "small"), displayName(choice.value))),
+          ...choices.map((choice) =>
+            h("label", { class: "choice" }, choice, avatar(choice.value, "small"), displayName(choice.value)),
+          ),
         ),
-    h("div", { class: "switch-row" }, open, h("div", {}, h("label", { for: "channel-public", class: "label" }, "Public"), help)),
+    h(
+      "div",
+      { class: "switch-row" },
+      open,
+      h("div", {}, h("label", { for: "channel-public", class: "label" }, "Public"), help),
+    ),
     trouble,
-    h("div", { class: "form-end" }, h("button", { type: "button", class: "button", on: { click: () => element.close() } }, "Cancel"), submit),
+    h(
+      "div",
+      { class: "form-end" },
+      h("button", { type: "button", class: "button", on: { click: () => element.close() } }, "Cancel"),
+      submit,
+    ),
   );
   const element = dialog("New channel", form);
   name.focus();
@@ -115,8 +155,19 @@ export function confirmLeaving(info: ChannelInfo, leave: () => void): void {
   );
   const element = dialog(
     `Leave ${info.name}?`,
-    h("p", {}, info.public ? "You can join again whenever you like." : "It is private: only a member can add you again."),
-    h("div", { class: "form-end" }, h("button", { type: "button", class: "button", on: { click: () => element.close() } }, "Stay"), yes),
+    h(
+      "p",
+      {},
+      info.public
+        ? "You can join again whenever you like."
+        : "It is private: only a member can add you again.",
+    ),
+    h(
+      "div",
+      { class: "form-end" },
+      h("button", { type: "button", class: "button", on: { click: () => element.close() } }, "Stay"),
+      yes,
+    ),
   );
   yes.focus();
 }

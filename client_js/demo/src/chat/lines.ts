@@ -25,7 +25,8 @@ export function layOut(entries: readonly Entry[], user: string, readUpTo: number
   let marked = readUpTo === null;
   entries.forEach((entry, index) => {
     const newDay = previous === undefined || !sameDay(previous.time, entry.time);
-    if (newDay) lines.push({ kind: "day", key: `day ${new Date(entry.time).toDateString()}`, time: entry.time });
+    if (newDay)
+      lines.push({ kind: "day", key: `day ${new Date(entry.time).toDateString()}`, time: entry.time });
     let broken = newDay;
     if (!marked && entry.user !== user && entry.seq !== null && entry.seq > (readUpTo ?? 0)) {
       lines.push({ kind: "new", key: "new" });
@@ -46,5 +47,10 @@ export function layOut(entries: readonly Entry[], user: string, readUpTo: number
 }
 
 function together(one: Entry | undefined, next: Entry): boolean {
-  return one !== undefined && one.user === next.user && next.time - one.time < GROUP_MS && sameDay(one.time, next.time);
+  return (
+    one !== undefined &&
+    one.user === next.user &&
+    next.time - one.time < GROUP_MS &&
+    sameDay(one.time, next.time)
+  );
 }

@@ -9,7 +9,10 @@ const TRAILING = /[.,:;!?*_~]+$/u;
 function trimmed(address: string): string {
   let end = address.replace(TRAILING, "");
   // A closing bracket belongs to the address only if it was opened there.
-  for (const [open, close] of [["(", ")"], ["[", "]"]] as const) {
+  for (const [open, close] of [
+    ["(", ")"],
+    ["[", "]"],
+  ] as const) {
     while (end.endsWith(close) && end.split(close).length > end.split(open).length) {
       end = end.slice(0, -1).replace(TRAILING, "");
     }

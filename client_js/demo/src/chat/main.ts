@@ -14,6 +14,8 @@ import { Sidebar } from "./sidebar.ts";
 
 /** The address' fragment: a channel, or this for the list of them (which is a screen of its own on a phone). */
 const LIST = "channels";
+/** Where one of the two shows at a time, as in chat.css. */
+const PHONE = matchMedia("(max-width: 46rem)");
 
 async function start(): Promise<void> {
   const app = byId("app");
@@ -37,27 +39,37 @@ function show(app: HTMLElement, user: string, users: readonly DemoUser[]): void 
   showHeader("chat", client, user);
 
   const go = (channel: string): void => {
-    if (location.hash === `#${channel}`) setAttribute(app, "data-view", "room");
+    if (location.hash === `#${channel}`) view("room");
     else location.hash = channel;
   };
-  const toList = (): void => {
+  const back = (): void => {
     location.hash = LIST;
   };
+  const gone = (): void => {
+    chat.select(null);
+    location.hash = PHONE.matches ? LIST : "";
+  };
   const people = new PeoplePanel(user);
-  const room = new RoomView(chat, people, toList);
+  const room = new RoomView(chat, people, { back, gone });
   const sidebar = new Sidebar(chat, go, () => askForChannel(chat, users, ({ channel }) => go(channel)));
   app.replaceChildren(sidebar.element, room.element, people.aside, people.dialog);
-  setAttribute(app, "data-view", "room");
+  const view = (shown: "room" | "list"): void => {
+    setAttribute(app, "data-view", shown);
+    sidebar.standAlone(shown === "list" && PHONE.matches);
+  };
+  view("room");
+  PHONE.addEventListener("change", () => view(app.dataset["view"] === "list" ? "list" : "room"));
 
   /** Follow the address; without a channel in it, open the first one. */
   const follow = (): void => {
-    const fragment = decodeURIComponent(location.hash.slice(1));
+    // Channel names hold no character that an address would escape.
+    const fragment = location.hash.slice(1);
     if (fragment.includes(":")) {
-      setAttribute(app, "data-view", "room");
+      view("room");
       if (fragment !== chat.current) people.close();
       chat.select(fragment);
     } else if (fragment === LIST) {
-      setAttribute(app, "data-view", "list");
+      view("list");
     } else if (chat.current === null && chat.mine[0] !== undefined) {
       const first = chat.info("chat:lobby")?.joined === true ? "chat:lobby" : chat.mine[0].channel;
       history.replaceState(null, "", `#${first}`);
@@ -68,7 +80,7 @@ function show(app: HTMLElement, user: string, users: readonly DemoUser[]): void 
     if (chat.current === null) follow();
     sidebar.render();
     room.render();
-    people.render(chat.room(chat.current));
+    people.render(chat.room(chat.current), client.state === "connected");
     const unread = chat.mine.filter(({ channel }) => chat.unread(channel) > 0).length;
     const name = chat.current === null ? undefined : chat.info(chat.current)?.name;
     document.title = `${unread > 0 ? `(${unread}) ` : ""}${name === undefined ? "Chat" : name} · Backchannel`;

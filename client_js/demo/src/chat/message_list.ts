@@ -1,11 +1,11 @@
 /** The messages of one room: endless upwards, and at the bottom for as long as the person is. */
 
-import { KeyedList, h, setAttribute, setText } from "../shared/dom.ts";
+import { h, KeyedList, setAttribute, setText } from "../shared/dom.ts";
 import { counted } from "../shared/format.ts";
 import { icon } from "../shared/icons.ts";
 import { toast } from "../shared/toast.ts";
 import type { Chat } from "./chat.ts";
-import { layOut, type Line } from "./lines.ts";
+import { type Line, layOut } from "./lines.ts";
 import { lineElement, updateLine } from "./message_view.ts";
 import { explain } from "./refusal.ts";
 import type { Room } from "./room.ts";
@@ -46,20 +46,42 @@ export class MessageList {
     this.#lines = new KeyedList<Line>(list, {
       key: (line) => line.key,
       create: (line) =>
-        lineElement(line, chat.user, { retry: (key) => room.retry(key), discard: (key) => room.discard(key) }),
+        lineElement(line, chat.user, {
+          retry: (key) => room.retry(key),
+          discard: (key) => room.discard(key),
+        }),
       update: updateLine,
     });
     this.#scroller = h(
       "div",
-      { class: "scroller", tabindex: 0, role: "region", "aria-label": `Conversation in ${name}`, "data-testid": "messages", on: { scroll: () => this.#scrolled() } },
+      {
+        class: "scroller",
+        tabindex: 0,
+        role: "region",
+        "aria-label": `Conversation in ${name}`,
+        "data-testid": "messages",
+        on: { scroll: () => this.#scrolled() },
+      },
       this.#older,
       this.#empty,
       list,
     );
-    this.#jump = h("button", { type: "button", class: "jump", hidden: true, "data-testid": "jump", on: { click: () => this.toBottom() } }, icon("down"), this.#jumpText);
+    this.#jump = h(
+      "button",
+      {
+        type: "button",
+        class: "jump",
+        hidden: true,
+        "data-testid": "jump",
+        on: { click: () => this.toBottom() },
+      },
+      icon("down"),
+      this.#jumpText,
+    );
     this.element = h("div", { class: "message-area" }, this.#scroller, this.#jump);
     this.#resized = new ResizeObserver(() => {
       if (this.#atBottom) this.#scrollDown();
+      this.#settle();
     });
     this.#resized.observe(this.#scroller);
   }
@@ -130,7 +152,8 @@ export class MessageList {
     const last = this.#room.timeline.last?.seq ?? 0;
     if (this.#atBottom) {
       this.#seenSeq = last;
-      if (this.#room.ready && !document.hidden) this.#chat.read(this.#room);
+      // On a phone the room may be open behind the list of channels: then nobody reads it.
+      if (this.#room.ready && !document.hidden && this.#scroller.clientHeight > 0) this.#chat.read(this.#room);
     }
     this.#jump.hidden = this.#atBottom;
     const unseen = Math.max(0, last - this.#seenSeq);
@@ -154,13 +177,26 @@ export class MessageList {
 
   #renderOlder(): void {
     const room = this.#room;
-    const state = !room.ready ? "" : this.#olderFailed ? "failed" : room.more ? "more" : room.timeline.first === undefined ? "" : "start";
+    const state = !room.ready
+      ? ""
+      : this.#olderFailed
+        ? "failed"
+        : room.more
+          ? "more"
+          : room.timeline.first === undefined
+            ? ""
+            : "start";
     setAttribute(this.#older, "data-state", state);
     if (state === this.#olderShown) return;
     this.#olderShown = state;
     if (state === "failed") {
       this.#older.replaceChildren(
-        h("button", { type: "button", class: "button", on: { click: () => this.#loadOlder() } }, icon("retry"), "Load older messages"),
+        h(
+          "button",
+          { type: "button", class: "button", on: { click: () => this.#loadOlder() } },
+          icon("retry"),
+          "Load older messages",
+        ),
       );
     } else if (state === "more") {
       this.#older.replaceChildren(...skeletons(3));
@@ -173,15 +209,30 @@ export class MessageList {
 
   #renderEmpty(count: number): void {
     const room = this.#room;
-    const state = room.ready ? (count === 0 ? "empty" : "") : room.trouble === null ? "loading" : `trouble ${room.trouble.title}`;
+    const state = room.ready
+      ? count === 0
+        ? "empty"
+        : ""
+      : room.trouble === null
+        ? "loading"
+        : `trouble ${room.trouble.title}`;
     if (state === this.#emptyShown) return;
     this.#emptyShown = state;
     this.#scroller.toggleAttribute("aria-busy", state === "loading");
     if (state === "loading") {
-      this.#empty.replaceChildren(h("span", { class: "visually-hidden" }, "Loading the messages…"), ...skeletons(7));
+      this.#empty.replaceChildren(
+        h("span", { class: "visually-hidden" }, "Loading the messages…"),
+        ...skeletons(7),
+      );
     } else if (state === "empty") {
       this.#empty.replaceChildren(
-        h("div", { class: "blank" }, icon("chat"), h("strong", {}, "Nothing here yet"), h("p", {}, "Write the first message: everybody in this channel sees it at once.")),
+        h(
+          "div",
+          { class: "blank" },
+          icon("chat"),
+          h("strong", {}, "Nothing here yet"),
+          h("p", {}, "Write the first message: everybody in this channel sees it at once."),
+        ),
       );
     } else if (state === "") {
       this.#empty.replaceChildren();
@@ -192,7 +243,12 @@ export class MessageList {
           { class: "notice", role: "alert" },
           h("strong", {}, "The messages could not be loaded."),
           h("p", {}, `${room.trouble?.title ?? ""} ${room.trouble?.cure ?? ""}`),
-          h("button", { type: "button", class: "button", on: { click: () => void room.load() } }, icon("retry"), "Try again"),
+          h(
+            "button",
+            { type: "button", class: "button", on: { click: () => void room.load() } },
+            icon("retry"),
+            "Try again",
+          ),
         ),
       );
     }
@@ -201,6 +257,11 @@ export class MessageList {
 
 function skeletons(count: number): HTMLElement[] {
   return Array.from({ length: count }, (_, index) =>
-    h("div", { class: `skeleton-message skeleton-width-${index % 4}`, "aria-hidden": "true" }, h("span", { class: "skeleton skeleton-avatar" }), h("span", { class: "skeleton skeleton-bubble" })),
+    h(
+      "div",
+      { class: `skeleton-message skeleton-width-${index % 4}`, "aria-hidden": "true" },
+      h("span", { class: "skeleton skeleton-avatar" }),
+      h("span", { class: "skeleton skeleton-bubble" }),
+    ),
   );
 }

@@ -20,7 +20,8 @@ export function lineElement(line: Line, user: string, actions: MessageActions): 
   if (line.kind === "day") {
     return h("li", { class: "day" }, h("span", {}, dayName(line.time)));
   }
-  if (line.kind === "new") return h("li", { class: "new-mark", "data-testid": "new-mark" }, h("span", {}, "New"));
+  if (line.kind === "new")
+    return h("li", { class: "new-mark", "data-testid": "new-mark" }, h("span", {}, "New"));
   const { entry } = line;
   const own = entry.user === user;
   return h(
@@ -42,8 +43,27 @@ export function lineElement(line: Line, user: string, actions: MessageActions): 
             "div",
             { class: "message-trouble", hidden: true },
             h("span", { class: "message-reason" }),
-            h("button", { type: "button", class: "link-button", "data-testid": "retry", on: { click: () => actions.retry(entry.key) } }, icon("retry"), "Try again"),
-            h("button", { type: "button", class: "link-button", "data-testid": "discard", on: { click: () => actions.discard(entry.key) } }, "Discard"),
+            h(
+              "button",
+              {
+                type: "button",
+                class: "link-button",
+                "data-testid": "retry",
+                on: { click: () => actions.retry(entry.key) },
+              },
+              icon("retry"),
+              "Try again",
+            ),
+            h(
+              "button",
+              {
+                type: "button",
+                class: "link-button",
+                "data-testid": "discard",
+                on: { click: () => actions.discard(entry.key) },
+              },
+              "Discard",
+            ),
           )
         : null,
     ),

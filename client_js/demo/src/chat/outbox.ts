@@ -49,5 +49,7 @@ export class Outbox {
 
 /** A new idempotency key: 128 random bits. (`crypto.randomUUID` is missing on plain-HTTP pages.) */
 export function newKey(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
 }

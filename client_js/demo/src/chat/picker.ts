@@ -16,7 +16,11 @@ export function pickUser(app: HTMLElement): Promise<string> {
       "main",
       { id: "main", class: "picker", tabindex: -1 },
       h("h1", {}, "Who are you today?"),
-      h("p", { class: "picker-lead" }, "Choose a user for this tab. Open a second tab or window as somebody else, and talk."),
+      h(
+        "p",
+        { class: "picker-lead" },
+        "Choose a user for this tab. Open a second tab or window as somebody else, and talk.",
+      ),
       body,
     ),
   );
@@ -53,7 +57,12 @@ function cards(users: readonly DemoUser[], choose: (user: string) => void): HTML
         {},
         h(
           "button",
-          { type: "button", class: "user-card", "data-testid": `user-card-${user}`, on: { click: () => choose(user) } },
+          {
+            type: "button",
+            class: "user-card",
+            "data-testid": `user-card-${user}`,
+            on: { click: () => choose(user) },
+          },
           avatar(user, "large"),
           h("span", { class: "user-card-name" }, name),
           h("span", { class: "user-card-id" }, `@${user}`),
@@ -68,7 +77,14 @@ function skeleton(): HTMLElement {
     "div",
     { class: "user-cards", "aria-busy": "true" },
     h("span", { class: "visually-hidden" }, "Loading the users…"),
-    ...Array.from({ length: CARDS }, () => h("div", { class: "user-card skeleton-card" }, h("span", { class: "skeleton skeleton-avatar" }), h("span", { class: "skeleton skeleton-line" }))),
+    ...Array.from({ length: CARDS }, () =>
+      h(
+        "div",
+        { class: "user-card skeleton-card" },
+        h("span", { class: "skeleton skeleton-avatar" }),
+        h("span", { class: "skeleton skeleton-line" }),
+      ),
+    ),
   );
 }
 

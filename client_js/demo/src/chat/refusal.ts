@@ -11,7 +11,7 @@ export interface Explained {
 }
 
 const CURES: Readonly<Record<string, string>> = {
-  conflict: "Somebody was faster. Load the page again to see how things stand.",
+  conflict: "Choose something else, or load the page again to see how things stand.",
   forbidden: "You may not do this here. Ask a member of the channel.",
   limit_exceeded: "Let go of something first, such as a channel that you no longer need.",
   not_found: "It may be private, or gone. Choose another channel from the list.",
@@ -22,9 +22,15 @@ const CURES: Readonly<Record<string, string>> = {
 /** Explain whatever a call failed with. An error that is no refusal means that the connection went. */
 export function explain(error: unknown): Explained {
   if (!(error instanceof Refused)) {
-    return { code: "closed", title: "There is no connection.", cure: "Try again when it is back.", retry: true };
+    return {
+      code: "closed",
+      title: "There is no connection.",
+      cure: "Try again when it is back.",
+      retry: true,
+    };
   }
-  const wait = error.retryAfter === undefined ? "in a moment" : `in ${Math.max(1, Math.ceil(error.retryAfter))} s`;
+  const wait =
+    error.retryAfter === undefined ? "in a moment" : `in ${Math.max(1, Math.ceil(error.retryAfter))} s`;
   return {
     code: error.code,
     title: error.message,

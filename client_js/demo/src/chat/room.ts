@@ -10,11 +10,11 @@ import { Changes } from "../shared/changes.ts";
 import type { Api, MessagePage, Snapshot } from "./api.ts";
 import type { Outbox } from "./outbox.ts";
 import { newKey } from "./outbox.ts";
-import { explain, type Explained } from "./refusal.ts";
+import { type Explained, explain } from "./refusal.ts";
 import { Roster } from "./roster.ts";
 import { Timeline } from "./timeline.ts";
-import { Typists, TypingSignal } from "./typing.ts";
 import type { ChannelInfo, Message, Pending } from "./types.ts";
+import { TypingSignal, Typists } from "./typing.ts";
 
 const PAGE = 50;
 /** After an absence, this many pages are filled in; past them the newest page replaces what was there. */
@@ -133,7 +133,10 @@ export class Room {
     this.#void = false;
     this.changes.notify();
     try {
-      const [messages, members] = await Promise.all([this.#snapshot(afresh), this.#host.api.members(this.channel)]);
+      const [messages, members] = await Promise.all([
+        this.#snapshot(afresh),
+        this.#host.api.members(this.channel),
+      ]);
       this.roster.load(members.data);
       this.#stale = false;
       this.#loaded = true;

@@ -27,13 +27,16 @@ export class RoomView {
   readonly #chat: Chat;
   readonly #people: PeoplePanel;
   readonly #back: () => void;
+  readonly #gone: () => void;
   #open: Open | null = null;
   #shown = "";
 
-  constructor(chat: Chat, people: PeoplePanel, back: () => void) {
+  /** `back` goes to the list of channels, `gone` away from a channel that there is no more for this user. */
+  constructor(chat: Chat, people: PeoplePanel, { back, gone }: { back: () => void; gone: () => void }) {
     this.#chat = chat;
     this.#people = people;
     this.#back = back;
+    this.#gone = gone;
   }
 
   render(): void {
@@ -54,7 +57,10 @@ export class RoomView {
     const { list, composer, sub, faces } = this.#open;
     const { here } = room.roster;
     const members = room.ready ? room.roster.size : info.members;
-    setText(sub, here.length === 0 ? counted(members, "member") : `${counted(members, "member")} · ${here.length} here`);
+    setText(
+      sub,
+      here.length === 0 ? counted(members, "member") : `${counted(members, "member")} · ${here.length} here`,
+    );
     const wanted = here.slice(0, FACES);
     if (faces.dataset["users"] !== wanted.join(" ")) {
       faces.dataset["users"] = wanted.join(" ");
@@ -71,14 +77,40 @@ export class RoomView {
     const composer = new Composer(this.#chat, room, info.name);
     const leave = (): void =>
       confirmLeaving(this.#chat.info(room.channel) ?? info, () => {
-        void this.#chat.leave(room.channel).then(() => this.element.focus());
+        void this.#chat.leave(room.channel).then(() => {
+          if (this.#chat.info(room.channel) === undefined) this.#gone();
+          this.element.focus();
+        });
       });
     this.element.replaceChildren(
       this.#head(
         info,
         sub,
-        h("button", { type: "button", class: "people-button", "data-testid": "people", "aria-label": "Members", title: "Members", on: { click: () => this.#people.open() } }, faces, icon("people")),
-        h("button", { type: "button", class: "icon-button", "data-testid": "leave", "aria-label": `Leave ${info.name}`, title: "Leave this channel", on: { click: leave } }, icon("leave")),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "people-button",
+            "data-testid": "people",
+            "aria-label": "Members",
+            title: "Members",
+            on: { click: () => this.#people.open() },
+          },
+          faces,
+          icon("people"),
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "icon-button",
+            "data-testid": "leave",
+            "aria-label": `Leave ${info.name}`,
+            title: "Leave this channel",
+            on: { click: leave },
+          },
+          icon("leave"),
+        ),
       ),
       list.element,
       composer.element,
@@ -93,9 +125,24 @@ export class RoomView {
     return h(
       "header",
       { class: "room-head" },
-      h("button", { type: "button", class: "icon-button back-button", "data-testid": "back", "aria-label": "To the list of channels", on: { click: this.#back } }, icon("back")),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "icon-button back-button",
+          "data-testid": "back",
+          "aria-label": "To the list of channels",
+          on: { click: this.#back },
+        },
+        icon("back"),
+      ),
       h("span", { class: "room-icon" }, icon(info.public ? "hash" : "lock")),
-      h("div", { class: "room-titles" }, h("h1", { class: "room-title", "data-testid": "room-title" }, info.name), sub),
+      h(
+        "div",
+        { class: "room-titles" },
+        h("h1", { class: "room-title", "data-testid": "room-title" }, info.name),
+        sub,
+      ),
       ...actions,
     );
   }
@@ -129,7 +176,11 @@ export class RoomView {
         { class: "blank blank-page" },
         icon("hash"),
         h("strong", {}, info.name),
-        h("p", {}, `A public channel with ${counted(info.members, "member")} and ${counted(info.last_seq, "message")}, made by ${displayName(info.creator)}, ${dayName(info.created)}.`),
+        h(
+          "p",
+          {},
+          `A public channel with ${counted(info.members, "member")} and ${counted(info.last_seq, "message")}, made by ${displayName(info.creator)}, ${dayName(info.created)}.`,
+        ),
         join,
       ),
     );
@@ -146,8 +197,19 @@ export class RoomView {
         { class: "blank blank-page" },
         icon("chat"),
         h("strong", {}, missing ? "This channel is not to be found" : "Choose a channel"),
-        h("p", {}, missing ? "It may be private, or gone. Choose another one from the list." : "Your conversations are in the list; you can also start a new one there."),
-        h("button", { type: "button", class: "button back-button", on: { click: this.#back } }, icon("back"), "To the list of channels"),
+        h(
+          "p",
+          {},
+          missing
+            ? "It may be private, or gone. Choose another one from the list."
+            : "Your conversations are in the list; you can also start a new one there.",
+        ),
+        h(
+          "button",
+          { type: "button", class: "button back-button", on: { click: this.#back } },
+          icon("back"),
+          "To the list of channels",
+        ),
       ),
     );
   }

@@ -56,20 +56,31 @@ export class Timeline {
   /** Everything to show, oldest first; what is on its way comes last. */
   entries(): Entry[] {
     const sent = this.#messages.map(
-      ({ id, seq, user, text, time }): Entry => ({ key: this.#keys.get(id) ?? id, state: "sent", user, text, time, id, seq, reason: null }),
+      ({ id, seq, user, text, time }): Entry => ({
+        key: this.#keys.get(id) ?? id,
+        state: "sent",
+        user,
+        text,
+        time,
+        id,
+        seq,
+        reason: null,
+      }),
     );
     const open = this.#waiting
       .filter((waiting) => waiting.claimed === null)
-      .map(({ key, text, time, failed }): Entry => ({
-        key,
-        state: failed === null ? "pending" : "failed",
-        user: this.#user,
-        text,
-        time,
-        id: null,
-        seq: null,
-        reason: failed,
-      }));
+      .map(
+        ({ key, text, time, failed }): Entry => ({
+          key,
+          state: failed === null ? "pending" : "failed",
+          user: this.#user,
+          text,
+          time,
+          id: null,
+          seq: null,
+          reason: failed,
+        }),
+      );
     return [...sent, ...open];
   }
 

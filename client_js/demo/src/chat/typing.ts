@@ -18,7 +18,10 @@ export class Typists {
 
   started(user: string): void {
     clearTimeout(this.#timers.get(user));
-    this.#timers.set(user, setTimeout(() => this.stopped(user), SHOWN_MS));
+    this.#timers.set(
+      user,
+      setTimeout(() => this.stopped(user), SHOWN_MS),
+    );
     this.#changed();
   }
 

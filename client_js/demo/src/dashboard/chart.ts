@@ -5,7 +5,7 @@ import { h, setAttribute, setText } from "../shared/dom.ts";
 import { joined, timeOfDay, timeWithSeconds } from "../shared/format.ts";
 import { canvasFont, color } from "./colors.ts";
 import type { ChartLine, ChartPanel } from "./panels.ts";
-import { SPAN, type Samples } from "./samples.ts";
+import { type Samples, SPAN } from "./samples.ts";
 
 /** One cursor moves over all charts. */
 const SYNC = "host";
@@ -31,7 +31,11 @@ export class Chart {
     this.#samples = samples;
     this.element = h(
       "figure",
-      { class: "panel chart", "data-testid": `chart-${panel.id}`, "data-wide": panel.wide === true ? "true" : null },
+      {
+        class: "panel chart",
+        "data-testid": `chart-${panel.id}`,
+        "data-wide": panel.wide === true ? "true" : null,
+      },
       h("figcaption", { class: "chart-head" }, h("h2", {}, panel.title), this.#when, this.#legend),
       this.#area,
     );
@@ -64,11 +68,17 @@ export class Chart {
     const height = this.#area.clientHeight;
     this.#plot = width === 0 ? null : new uPlot(this.#options(width, height), this.#data(), this.#area);
     this.#values = lines.map(() => h("span", { class: "legend-value" }));
-    const shown = lines.map((line, index) => ({ line, value: this.#values[index] ?? "" })).filter(({ line }) => line.quiet !== true);
+    const shown = lines
+      .map((line, index) => ({ line, value: this.#values[index] ?? "" }))
+      .filter(({ line }) => line.quiet !== true);
     const many = lines.length - shown.length;
     this.#legend.replaceChildren(
-      ...shown.map(({ line, value }) => h("li", {}, swatch(line), h("span", { class: "legend-label" }, line.label), value)),
-      ...(many > 0 ? [h("li", {}, swatch(lines.at(-1)), h("span", { class: "legend-label" }, `${many} cores`))] : []),
+      ...shown.map(({ line, value }) =>
+        h("li", {}, swatch(line), h("span", { class: "legend-label" }, line.label), value),
+      ),
+      ...(many > 0
+        ? [h("li", {}, swatch(lines.at(-1)), h("span", { class: "legend-label" }, `${many} cores`))]
+        : []),
     );
   }
 
@@ -92,7 +102,8 @@ export class Chart {
           grid: { show: false },
           size: 26,
           space: 64,
-          values: (_plot, splits) => splits.map((seconds) => (seconds % 60 === 0 ? timeOfDay(seconds * 1000) : "")),
+          values: (_plot, splits) =>
+            splits.map((seconds) => (seconds % 60 === 0 ? timeOfDay(seconds * 1000) : "")),
           incrs: [60, 120, 180, 300],
         },
         {
@@ -101,7 +112,10 @@ export class Chart {
           size: (plot, values, index, cycle) => {
             const known = (plot.axes[index] as { _size?: number } | undefined)?._size ?? 40;
             if (cycle > 1) return known;
-            const longest = (values ?? []).reduce((most, value) => (value.length > most.length ? value : most), "");
+            const longest = (values ?? []).reduce(
+              (most, value) => (value.length > most.length ? value : most),
+              "",
+            );
             plot.ctx.font = canvasFont(devicePixelRatio);
             return Math.ceil(plot.ctx.measureText(longest).width / devicePixelRatio) + 14;
           },
@@ -170,9 +184,15 @@ export class Chart {
     setText(this.#when, at === undefined ? "" : timeWithSeconds(at * 1000));
     this.#lines.forEach((line, position) => {
       const last = this.#samples.last;
-      const value = at === undefined ? (last === undefined ? null : line.value(last)) : plot?.data[position + 1]?.[index ?? 0];
+      const value =
+        at === undefined
+          ? last === undefined
+            ? null
+            : line.value(last)
+          : plot?.data[position + 1]?.[index ?? 0];
       const element = this.#values[position];
-      if (element !== undefined) setText(element, value === null || value === undefined ? "–" : joined(this.#panel.format(value)));
+      if (element !== undefined)
+        setText(element, value === null || value === undefined ? "–" : joined(this.#panel.format(value)));
     });
   }
 
@@ -188,7 +208,11 @@ export class Chart {
         const peak = this.#samples.peak((sample) => line.value(sample) ?? 0);
         return `${line.label} ${joined(this.#panel.format(value))}, at most ${joined(this.#panel.format(peak))}`;
       });
-    setAttribute(this.#area, "aria-label", `${this.#panel.title}, the last five minutes. ${said.join("; ")}.`);
+    setAttribute(
+      this.#area,
+      "aria-label",
+      `${this.#panel.title}, the last five minutes. ${said.join("; ")}.`,
+    );
   }
 
   #resize(): void {

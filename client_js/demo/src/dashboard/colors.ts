@@ -18,7 +18,8 @@ export function color(name: `--${string}`, alpha = 1): string {
       document.body.append(probe);
     }
     // The property's own text is a formula (`light-dark(…)`): only a used colour is resolved.
-    probe.style.color = alpha === 1 ? `var(${name})` : `color-mix(in srgb, var(${name}) ${alpha * 100}%, transparent)`;
+    probe.style.color =
+      alpha === 1 ? `var(${name})` : `color-mix(in srgb, var(${name}) ${alpha * 100}%, transparent)`;
     found = getComputedStyle(probe).color;
     known.set(key, found);
   }

@@ -10,7 +10,7 @@ import { onTheme } from "../shared/theme.ts";
 import { toast } from "../shared/toast.ts";
 import { Chart } from "./chart.ts";
 import { CHARTS, TILES } from "./panels.ts";
-import { SPAN, Samples, type Sample } from "./samples.ts";
+import { type Sample, Samples, SPAN } from "./samples.ts";
 import { Tile } from "./tile.ts";
 
 const CHANNEL = "metrics:host";
@@ -62,7 +62,11 @@ async function start(): Promise<void> {
   const samples = new Samples();
   const tiles = TILES.map((panel) => new Tile(panel));
   const charts = CHARTS.map((panel) => new Chart(panel, samples));
-  const status = h("p", { class: "dashboard-status", "data-testid": "dashboard-status" }, "Waiting for the first measurement…");
+  const status = h(
+    "p",
+    { class: "dashboard-status", "data-testid": "dashboard-status" },
+    "Waiting for the first measurement…",
+  );
   const main = byId("main");
   main.append(
     h("div", { class: "dashboard-head" }, h("h1", {}, "This host, live"), status),
@@ -91,10 +95,15 @@ async function start(): Promise<void> {
     const last = samples.last;
     const silent = performance.now() - heardAt;
     const state = last === undefined ? "waiting" : silent > STALE_MS ? "stale" : "live";
-    if (state !== main.dataset["state"] && state === "stale") announce("No measurements come in. The numbers are old.");
+    if (state !== main.dataset["state"] && state === "stale")
+      announce("No measurements come in. The numbers are old.");
     setAttribute(main, "data-state", state);
     if (state === "live") setText(status, "Measured once a second; the charts show the last five minutes.");
-    else if (state === "stale") setText(status, `The last measurement is ${Math.round(silent / 1000)} s old. ${connectionText(watchOf(client))}.`);
+    else if (state === "stale")
+      setText(
+        status,
+        `The last measurement is ${Math.round(silent / 1000)} s old. ${connectionText(watchOf(client))}.`,
+      );
     if (document.hidden || last === undefined) return;
     for (const tile of tiles) tile.show(last);
     for (const chart of charts) chart.draw(Date.now() + ahead);

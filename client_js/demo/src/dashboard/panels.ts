@@ -1,6 +1,16 @@
 /** Which tiles and charts there are. */
 
-import { byteRate, bytes, counted, joined, load, percent, rate, wholePercent, type Quantity } from "../shared/format.ts";
+import {
+  byteRate,
+  bytes,
+  counted,
+  joined,
+  load,
+  percent,
+  type Quantity,
+  rate,
+  wholePercent,
+} from "../shared/format.ts";
 import type { Sample } from "./samples.ts";
 
 /** One big number. */
@@ -67,9 +77,9 @@ export const TILES: readonly TilePanel[] = [
   },
   {
     id: "load",
-    title: "Load",
+    title: "Load, 1 min",
     value: ({ load: [minute = 0] }) => ({ value: load(minute), unit: "" }),
-    note: ({ load: [, five = 0, fifteen = 0] }) => `${load(five)} · ${load(fifteen)}`,
+    note: ({ load: [, five = 0] }) => `5 min ${load(five)}`,
   },
   {
     id: "memory",
@@ -85,7 +95,12 @@ export const TILES: readonly TilePanel[] = [
     value: ({ connections }) => rate(connections, ""),
     note: ({ subscriptions }) => `${rate(subscriptions, "").value} subscriptions`,
   },
-  { id: "deliveries", title: "Deliveries", value: ({ events }) => rate(events, "/s"), note: () => "to listeners" },
+  {
+    id: "deliveries",
+    title: "Deliveries",
+    value: ({ events }) => rate(events, "/s"),
+    note: () => "to listeners",
+  },
   { id: "calls", title: "Calls", value: ({ calls }) => rate(calls, "/s"), note: () => "to handlers" },
 ];
 
@@ -93,7 +108,10 @@ export const CHARTS: readonly ChartPanel[] = [
   {
     id: "cpu",
     title: "CPU",
-    lines: (sample) => [{ label: "Total", color: "--series-1", width: 2.25, fill: true, value: ({ cpu }) => cpu }, ...cores(sample)],
+    lines: (sample) => [
+      { label: "Total", color: "--series-1", width: 2.25, fill: true, value: ({ cpu }) => cpu },
+      ...cores(sample),
+    ],
     format: percent,
     axis: wholePercent,
     top: 100,
@@ -103,7 +121,9 @@ export const CHARTS: readonly ChartPanel[] = [
   {
     id: "memory",
     title: "Memory",
-    lines: () => [{ label: "Used", color: "--series-1", width: 2, fill: true, value: ({ memory }) => memory }],
+    lines: () => [
+      { label: "Used", color: "--series-1", width: 2, fill: true, value: ({ memory }) => memory },
+    ],
     format: percent,
     axis: wholePercent,
     top: 100,
@@ -124,7 +144,13 @@ export const CHARTS: readonly ChartPanel[] = [
     title: "Connections",
     lines: () => [
       { label: "Connections", color: "--series-1", width: 2, value: ({ connections }) => connections },
-      { label: "Subscriptions", color: "--series-2", width: 2, dash: [6, 4], value: ({ subscriptions }) => subscriptions },
+      {
+        label: "Subscriptions",
+        color: "--series-2",
+        width: 2,
+        dash: [6, 4],
+        value: ({ subscriptions }) => subscriptions,
+      },
     ],
     format: (value) => rate(value, ""),
     top: 4,
@@ -132,7 +158,9 @@ export const CHARTS: readonly ChartPanel[] = [
   {
     id: "deliveries",
     title: "Deliveries per second",
-    lines: () => [{ label: "Deliveries", color: "--series-3", width: 2, fill: true, value: ({ events }) => events }],
+    lines: () => [
+      { label: "Deliveries", color: "--series-3", width: 2, fill: true, value: ({ events }) => events },
+    ],
     format: (value) => rate(value, "/s"),
     top: 4,
   },

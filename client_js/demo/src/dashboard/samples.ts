@@ -28,7 +28,7 @@ export const SPAN = 300;
 const HOLE_MS = 2_600;
 
 export class Samples {
-  #samples: Sample[] = [];
+  readonly #samples: Sample[] = [];
 
   get last(): Sample | undefined {
     return this.#samples.at(-1);
@@ -58,13 +58,19 @@ export class Samples {
     let previous: number | undefined;
     const push = (seconds: number, values: readonly (number | null)[]): void => {
       columns[0]?.push(seconds);
-      values.forEach((value, index) => columns[index + 1]?.push(value));
+      for (const [index, value] of values.entries()) columns[index + 1]?.push(value);
     };
     for (const sample of this.#samples) {
       if (previous !== undefined && sample.time - previous > HOLE_MS) {
-        push((previous + sample.time) / 2000, lines.map(() => null));
+        push(
+          (previous + sample.time) / 2000,
+          lines.map(() => null),
+        );
       }
-      push(sample.time / 1000, lines.map((line) => line(sample)));
+      push(
+        sample.time / 1000,
+        lines.map((line) => line(sample)),
+      );
       previous = sample.time;
     }
     return columns;

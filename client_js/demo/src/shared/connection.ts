@@ -65,7 +65,9 @@ const LABELS: Record<Shown, string> = {
 
 /** The state in words, with the countdown where there is one. */
 export function connectionText(watch: ConnectionWatch): string {
-  return watch.shown === "reconnecting" && watch.seconds > 0 ? `Reconnecting in ${watch.seconds} s` : LABELS[watch.shown];
+  return watch.shown === "reconnecting" && watch.seconds > 0
+    ? `Reconnecting in ${watch.seconds} s`
+    : LABELS[watch.shown];
 }
 
 const watches = new WeakMap<Client, ConnectionWatch>();
@@ -84,8 +86,18 @@ export function watchOf(client: Client): ConnectionWatch {
 export function connectionState(client: Client): HTMLElement {
   const watch = watchOf(client);
   const text = h("span", { class: "connection-text" });
-  const again = h("button", { type: "button", class: "connection-again", on: { click: () => client.connect() } }, "Connect");
-  const pill = h("div", { class: "connection", "data-testid": "connection-state" }, h("span", { class: "connection-dot", "aria-hidden": "true" }), text, again);
+  const again = h(
+    "button",
+    { type: "button", class: "connection-again", on: { click: () => client.connect() } },
+    "Connect",
+  );
+  const pill = h(
+    "div",
+    { class: "connection", "data-testid": "connection-state" },
+    h("span", { class: "connection-dot", "aria-hidden": "true" }),
+    text,
+    again,
+  );
   let spoken: Shown = "connecting";
   const show = (): void => {
     setText(text, connectionText(watch));

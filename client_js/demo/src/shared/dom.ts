@@ -103,7 +103,10 @@ export function roveFocus(list: HTMLElement, selector: string): () => void {
   const settle = (chosen?: HTMLElement): void => {
     const all = items();
     const stop =
-      chosen ?? all.find((item) => item.hasAttribute("aria-current")) ?? all.find((item) => item.tabIndex === 0) ?? all[0];
+      chosen ??
+      all.find((item) => item.hasAttribute("aria-current")) ??
+      all.find((item) => item.tabIndex === 0) ??
+      all[0];
     for (const item of all) item.tabIndex = item === stop ? 0 : -1;
   };
   list.addEventListener("focusin", (event) => {
@@ -119,5 +122,6 @@ export function roveFocus(list: HTMLElement, selector: string): () => void {
     event.preventDefault();
     all[Math.max(0, Math.min(all.length - 1, target))]?.focus();
   });
-  return () => settle(list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined);
+  return () =>
+    settle(list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined);
 }

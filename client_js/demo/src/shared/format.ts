@@ -1,7 +1,11 @@
 /** Numbers, sizes and times as people read them, in the browser's own language where that matters. */
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const clockSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clockSeconds = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const fullTime = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const dayThisYear = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const dayOtherYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
@@ -34,7 +38,9 @@ export function dayName(ms: number, now: number = Date.now()): string {
   const ago = Math.round((startOfDay(now) - startOfDay(ms)) / 86_400_000);
   if (ago === 0) return "Today";
   if (ago === 1) return "Yesterday";
-  return new Date(ms).getFullYear() === new Date(now).getFullYear() ? dayThisYear.format(ms) : dayOtherYear.format(ms);
+  return new Date(ms).getFullYear() === new Date(now).getFullYear()
+    ? dayThisYear.format(ms)
+    : dayOtherYear.format(ms);
 }
 
 export const percent = (value: number): Quantity => ({ value: tenths.format(value), unit: "%" });
@@ -44,7 +50,12 @@ export const wholePercent = (value: number): Quantity => ({ value: whole.format(
 
 /** A whole number, or one with a decimal while it is small. */
 export const rate = (value: number, unit: string): Quantity => ({
-  value: value >= 1_000_000 ? compact.format(value) : value > 0 && value < 100 && !Number.isInteger(value) ? tenths.format(value) : whole.format(value),
+  value:
+    value >= 1_000_000
+      ? compact.format(value)
+      : value > 0 && value < 100 && !Number.isInteger(value)
+        ? tenths.format(value)
+        : whole.format(value),
   unit,
 });
 

@@ -15,13 +15,28 @@ export function showHeader(page: Page, client?: Client, user?: string): void {
   const link = (target: Page, href: string, label: string): HTMLElement =>
     h(
       "a",
-      { href, class: "nav-link", "data-testid": `nav-${target}`, "aria-current": target === page ? "page" : null },
+      {
+        href,
+        class: "nav-link",
+        "data-testid": `nav-${target}`,
+        "aria-current": target === page ? "page" : null,
+      },
       icon(target === "chat" ? "chat" : "chart"),
       h("span", {}, label),
     );
   byId("header").replaceChildren(
-    h("a", { class: "brand", href: "/", "aria-label": "Backchannel, to the chat" }, mark(), h("span", { class: "brand-name" }, "Backchannel")),
-    h("nav", { class: "nav", "aria-label": "Pages" }, link("chat", "/", "Chat"), link("dashboard", "/dashboard", "Dashboard")),
+    h(
+      "a",
+      { class: "brand", href: "/", "aria-label": "Backchannel, to the chat" },
+      mark(),
+      h("span", { class: "brand-name" }, "Backchannel"),
+    ),
+    h(
+      "nav",
+      { class: "nav", "aria-label": "Pages" },
+      link("chat", "/", "Chat"),
+      link("dashboard", "/dashboard", "Dashboard"),
+    ),
     h(
       "div",
       { class: "header-end" },
@@ -36,11 +51,12 @@ export function showHeader(page: Page, client?: Client, user?: string): void {
               class: "user-button",
               "data-testid": "switch-user",
               title: `You are ${displayName(user)}. Switch user`,
-              "aria-label": `You are ${displayName(user)}. Switch user`,
               on: { click: forgetUser },
             },
             avatar(user, "small"),
+            h("span", { class: "visually-hidden" }, "You are "),
             h("span", { class: "user-name" }, displayName(user)),
+            h("span", { class: "visually-hidden" }, ". Switch user"),
             icon("switch"),
           ),
     ),

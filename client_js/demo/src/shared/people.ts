@@ -28,7 +28,17 @@ function tone(user: string): number {
 
 /** A round picture of initials; decoration, so hidden from screen readers. */
 export function avatar(user: string, size: "small" | "medium" | "large" = "medium"): HTMLElement {
-  const words = displayName(user).split(/[\s._-]+/u).filter((word) => word !== "");
-  const initials = words.slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase();
-  return h("span", { class: `avatar avatar-${size} tone-${tone(user)}`, "aria-hidden": "true" }, initials || "?");
+  const words = displayName(user)
+    .split(/[\s._-]+/u)
+    .filter((word) => word !== "");
+  const initials = words
+    .slice(0, 2)
+    .map((word) => [...word][0] ?? "")
+    .join("")
+    .toUpperCase();
+  return h(
+    "span",
+    { class: `avatar avatar-${size} tone-${tone(user)}`, "aria-hidden": "true" },
+    initials || "?",
+  );
 }

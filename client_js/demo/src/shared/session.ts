@@ -1,7 +1,7 @@
 /** Who sits at this tab, and the connection in that user's name. */
 
 import { Client } from "@backchannel/client";
-import { knowNames, type DemoUser } from "./people.ts";
+import { type DemoUser, knowNames } from "./people.ts";
 
 const STORED = "backchannel.user";
 

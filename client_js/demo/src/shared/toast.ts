@@ -23,11 +23,33 @@ export function toast({ kind, title, cure, action }: Toast): void {
   };
   const element = h(
     "div",
-    { class: "toast", "data-kind": kind, "data-testid": "toast", role: kind === "error" ? "alert" : "status" },
+    {
+      class: "toast",
+      "data-kind": kind,
+      "data-testid": "toast",
+      role: kind === "error" ? "alert" : "status",
+    },
     h("div", { class: "toast-text" }, h("strong", {}, title), cure !== undefined && h("span", {}, cure)),
     action !== undefined &&
-      h("button", { type: "button", class: "button button-quiet", on: { click: () => { close(); action.run(); } } }, action.label),
-    h("button", { type: "button", class: "icon-button", "aria-label": "Dismiss", on: { click: close } }, icon("close")),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button button-quiet",
+          on: {
+            click: () => {
+              close();
+              action.run();
+            },
+          },
+        },
+        action.label,
+      ),
+    h(
+      "button",
+      { type: "button", class: "icon-button", "aria-label": "Dismiss", on: { click: close } },
+      icon("close"),
+    ),
   );
   let timer = setTimeout(close, SHOWN_MS[kind]);
   const hold = (): void => clearTimeout(timer);

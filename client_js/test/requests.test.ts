@@ -1,0 +1,240 @@
+import { describe, expect, it } from "vitest";
+import { Refused } from "../src/index.js";
+import { connected, FakeServer, LIMITS, outcome } from "./fake_server.js";
+import { expectNoTimers, pass, settle, useFakeTime } from "./time.js";
+
+useFakeTime();
+
+describe("calls", () => {
+  it("are answered by id, in any order", async () => {
+    const { client, peer } = connected();
+    const first = client.call<string>("a.b", { n: 1 });
+    const second = client.request<string>("c.d");
+    const one = peer.take("call");
+    const two = peer.take("call");
+    expect(one).toMatchObject({ name: "a.b", data: { n: 1 }, key: expect.stringMatching(/^[0-9a-f]{32}$/) });
+    expect(two).toMatchObject({ name: "c.d", data: {} });
+    expect(one.key).not.toBe(two.key);
+    expect(one).not.toHaveProperty("timeout");
+    peer.say({ type: "reply", id: two.id, data: "second", positions: { "chat:a": 7 } });
+    peer.say({ type: "reply", id: one.id, data: "first" });
+    await expect(first).resolves.toBe("first");
+    await expect(second).resolves.toEqual({ data: "second", positions: { "chat:a": 7 } });
+  });
+
+  it("are refused with everything that the error says (REQ-4)", async () => {
+    const { client, peer } = connected();
+    const call = outcome(client.call("a.b"));
+    const { id } = peer.take("call");
+    peer.say({
+      type: "error",
+      id,
+      code: "sold_out",
+      message: "None left.",
+      retry: true,
+      outcome: "unknown",
+      details: { left: 0 },
+      retry_after: 2,
+    });
+    await settle();
+    expect(call.error).toBeInstanceOf(Refused);
+    expect(call.error).toMatchObject({
+      code: "sold_out",
+      message: "None left.",
+      retry: true,
+      outcome: "unknown",
+      details: { left: 0 },
+      retryAfter: 2,
+    });
+  });
+
+  it("are sent again with the same key and the data of then (CALL-6)", async () => {
+    const { server, client, peer } = connected();
+    const data = { text: "Tea?" };
+    const call = client.call("message.send", data);
+    const later = client.call("message.send", { text: "Cake?" });
+    const first = peer.take("call");
+    data.text = "Coffee?";
+    peer.end();
+    await pass(250);
+    const next = server.peer(2).accept();
+    next.welcome();
+    const again = next.take("call");
+    expect(again).toEqual(first);
+    expect(next.take("call").data).toEqual({ text: "Cake?" });
+    next.say({ type: "reply", id: again.id, data: "done" });
+    await expect(call).resolves.toBe("done");
+    client.close();
+    await expect(later).rejects.toThrow();
+    expectNoTimers();
+  });
+
+  it("wait for a connection, in the order asked, but not for ever", async () => {
+    const server = new FakeServer();
+    const client = server.client();
+    const first = outcome(client.call("a.b", 1, { timeout: 5 }));
+    const second = outcome(client.call("a.b", 2));
+    await pass(5_000);
+    expect(first.error).toMatchObject({ code: "unavailable", retry: true, outcome: "none" });
+    client.connect();
+    const third = outcome(client.call("a.b", 3));
+    const peer = server.peer(1).accept();
+    peer.welcome();
+    expect([peer.take("call").data, peer.take("call").data]).toEqual([2, 3]);
+    expect([second, third]).toEqual([{}, {}]);
+  });
+
+  it("without a key are never sent twice: a lost answer leaves their outcome unknown", async () => {
+    const { server, client, peer } = connected();
+    const call = outcome(client.call("a.b", {}, { key: null }));
+    expect(peer.take("call")).not.toHaveProperty("key");
+    peer.end();
+    await settle();
+    expect(call.error).toMatchObject({ code: "unavailable", outcome: "unknown" });
+    await pass(250);
+    const next = server.peer(2).accept();
+    next.welcome();
+    expect(next.inbox).toEqual([]);
+  });
+
+  it("without a key are sent later if they were not sent yet", () => {
+    const server = new FakeServer();
+    const client = server.client();
+    void client.call("a.b", {}, { key: null }).catch(() => undefined);
+    client.connect();
+    const peer = server.peer(1).accept();
+    peer.welcome();
+    peer.take("call");
+  });
+
+  it("take the app's key", () => {
+    const { client, peer } = connected();
+    void client.call("a.b", {}, { key: "order-12345" }).catch(() => undefined);
+    expect(peer.take("call").key).toBe("order-12345");
+  });
+
+  it("give up an attempt after the client's timeout, tell the server, and drop the late answer", async () => {
+    const { client, peer } = connected();
+    const call = outcome(client.call("a.b"));
+    const { id } = peer.take("call");
+    await pass(9_999);
+    expect(call).toEqual({});
+    await pass(1);
+    expect(call.error).toMatchObject({ code: "unavailable", retry: true, outcome: "unknown" });
+    expect(peer.take("cancel")).toEqual({ type: "cancel", id });
+    peer.say({ type: "reply", id, data: 1 });
+  });
+
+  it("keep their own deadline, over all attempts, and tell it to the server (CALL-4)", async () => {
+    const { server, client, peer } = connected();
+    const call = outcome(client.call("a.b", {}, { timeout: 20 }));
+    expect(peer.take("call").timeout).toBe(20);
+    await pass(15_000);
+    peer.end();
+    await pass(250);
+    const next = server.peer(2).accept();
+    next.welcome();
+    next.take("call");
+    await pass(4_749);
+    expect(call).toEqual({});
+    await pass(1);
+    expect(call.error).toMatchObject({ code: "unavailable", outcome: "unknown" });
+    next.take("cancel");
+  });
+
+  it("that were sent once have an unknown outcome, also when they wait for a connection", async () => {
+    const { client, peer } = connected();
+    const call = outcome(client.call("a.b", {}, { timeout: 3 }));
+    peer.end();
+    await pass(3_000);
+    expect(call.error).toMatchObject({ code: "unavailable", outcome: "unknown" });
+  });
+
+  it("are aborted with the signal's reason, and cancelled if they were sent", async () => {
+    const { client, peer } = connected();
+    const controller = new AbortController();
+    const call = outcome(client.call("a.b", {}, { signal: controller.signal }));
+    const { id } = peer.take("call");
+    const reason = new Error("Never mind.");
+    controller.abort(reason);
+    expect(peer.take("cancel").id).toBe(id);
+    peer.say({ type: "error", id, code: "cancelled", message: "", retry: false, outcome: "unknown" });
+    await settle();
+    expect(call.error).toBe(reason);
+    await expect(client.call("a.b", {}, { signal: controller.signal })).rejects.toBe(reason);
+    expect(peer.inbox).toEqual([]);
+  });
+
+  it("are not sent at all when aborted before there is a connection", async () => {
+    const server = new FakeServer();
+    const client = server.client();
+    const controller = new AbortController();
+    const call = outcome(client.call("a.b", {}, { signal: controller.signal }));
+    controller.abort();
+    client.connect();
+    const peer = server.peer(1).accept();
+    peer.welcome();
+    await settle();
+    expect(peer.inbox).toEqual([]);
+    expect(call.error).toMatchObject({ name: "AbortError" });
+  });
+
+  it("over the frame limit are refused here, for they would cost the connection (LIM-1)", async () => {
+    const { client, peer } = connected();
+    await expect(client.call("a.b", "é".repeat(32_768))).rejects.toMatchObject({ code: "too_large" });
+    expect(peer.inbox).toEqual([]);
+  });
+
+  it("that cannot be encoded reject, and harm nothing", async () => {
+    const { client, peer } = connected();
+    await expect(client.call("a.b", 1n)).rejects.toBeInstanceOf(TypeError);
+    expect(peer.inbox).toEqual([]);
+    client.close();
+    expectNoTimers();
+  });
+
+  it("wait their turn when as many are open as the server allows (LIM-3)", () => {
+    const server = new FakeServer();
+    const client = server.client();
+    client.connect();
+    const peer = server.peer(1).accept();
+    peer.welcome({ limits: { ...LIMITS, open_requests: 2 } });
+    for (let n = 0; n < 4; n++) void client.call("a.b", n).catch(() => undefined);
+    const first = peer.take("call");
+    peer.take("call");
+    expect(peer.inbox).toEqual([]);
+    peer.say({ type: "reply", id: first.id, data: 0 });
+    expect(peer.take("call").data).toBe(2);
+    expect(peer.inbox).toEqual([]);
+  });
+});
+
+describe("other requests", () => {
+  it("publish with a key, and learn the position", async () => {
+    const { server, client, peer } = connected();
+    const publish = client.publish("live:a", "cursor.moved", { x: 1 });
+    const first = peer.take("publish");
+    expect(first).toMatchObject({ channel: "live:a", name: "cursor.moved", data: { x: 1 } });
+    expect(first.key).toMatch(/^[0-9a-f]{32}$/);
+    peer.end();
+    await pass(250);
+    const next = server.peer(2).accept();
+    next.welcome();
+    const again = next.take("publish");
+    expect(again).toEqual(first);
+    next.say({ type: "reply", id: again.id as number, data: { epoch: "e1", offset: 3 } });
+    await expect(publish).resolves.toEqual({ epoch: "e1", offset: 3 });
+  });
+
+  it("read history by pages", async () => {
+    const { client, peer } = connected();
+    const page = client.history("chat:a", { since: { epoch: "e1", offset: 2 }, limit: 3 });
+    const frame = peer.take("history");
+    expect(frame).toMatchObject({ channel: "chat:a", since: { epoch: "e1", offset: 2 }, limit: 3 });
+    const data = { epoch: "e1", head: 9, first: 1, events: [] };
+    peer.say({ type: "reply", id: frame.id, data });
+    await expect(page).resolves.toEqual(data);
+    void client.history("chat:a").catch(() => undefined);
+    expect(peer.take("history").limit).toBe(100);
+  });
+});
