@@ -362,8 +362,7 @@ export class Client extends Emitter<ClientEvents> {
         else this.#requests.answer(frame.id, frame);
         break;
       case "move":
-        this.#connector.move(connection, frame);
-        this.emit("move", frame);
+        if (this.#connector.move(connection, frame)) this.emit("move", frame);
         return;
       default:
         // A frame of a newer server (ENC-12).

@@ -122,11 +122,15 @@ export class Connector {
     this.#tell({ state: "disconnected" });
   }
 
-  /** The server drains: take over on another connection, at a random moment within the given time. */
-  move(connection: Connection, { after }: MoveFrame): void {
-    if (connection !== this.#active || this.#opening !== undefined || this.#next.armed) return;
+  /**
+   * The server drains: take over on another connection, at a random moment within the given time.
+   * Returns whether this is news.
+   */
+  move(connection: Connection, { after }: MoveFrame): boolean {
+    if (connection !== this.#active || this.#opening !== undefined || this.#next.armed) return false;
     this.#moveEnd.set(after * 1000, () => this.#dropRetiring());
     this.#openLater(moveDelay(after, this.#setup.random()));
+    return true;
   }
 
   /** Let go of the connection that was moved away from, if it is needed no more. */

@@ -201,7 +201,7 @@ export class Requests {
       return;
     }
     open.connection = connection;
-    open.sent = true;
+    
     const until = Math.min(open.deadline, this.#timers.now() + open.attempt);
     open.alarm.set(until - this.#timers.now(), () => this.#timeOut(open, until));
     connection.sendMessage(open.message);

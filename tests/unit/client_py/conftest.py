@@ -209,13 +209,11 @@ class Peer:
         return request
 
     def event(self, channel: str, offset: int | None, **fields: Any) -> None:
-        values = {"name": "thing.happened", "data": {"n": offset}, "user": "bob", "time": 1} | fields
+        values: dict[str, Any] = {"name": "thing.happened", "data": {"n": offset}, "user": "bob", "time": 1} | fields
         values["data"] = self.raw(values["data"])
         self.send(frames.Event(channel=channel, offset=offset, **values))
 
-    def gap(
-        self, channel: str, from_: int, to: int, *, reason: frames.GapReason = "slow", epoch: str = "e1"
-    ) -> None:
+    def gap(self, channel: str, from_: int, to: int, *, reason: frames.GapReason = "slow", epoch: str = "e1") -> None:
         self.send(frames.Gap(channel=channel, epoch=epoch, from_=from_, to=to, reason=reason))
 
     def drop(self, code: int = 1006, reason: str = "") -> None:
@@ -316,9 +314,7 @@ async def make_client(clock: FakeClock, server: Server, codec: Codec) -> AsyncIt
 
 
 @pytest.fixture
-def opened(
-    make_client: Callable[..., Client], server: Server, clock: FakeClock
-) -> Callable[..., Awaitable[Session]]:
+def opened(make_client: Callable[..., Client], server: Server, clock: FakeClock) -> Callable[..., Awaitable[Session]]:
     """Makes a client and brings it to `connected`."""
 
     async def open_(*, greeting: dict[str, Any] | None = None, **options: Any) -> Session:

@@ -21,14 +21,15 @@ MakeClient = Callable[..., Client]
 async def test_the_first_frame_introduces_the_client(make_client: MakeClient, server: Server) -> None:
     """`connect` carries the token and who the client is, and no positions yet."""
     client = make_client(token="secret", name="tester")
-    assert client.state == "disconnected"
+    states = [client.state]
+    client.on_state(states.append)
     connecting = asyncio.create_task(client.connect())
     peer = await server.next()
-    assert client.state == "connecting"
     connect = await peer.greet(user="carol", session="s-9")
     await connecting
     assert (connect.token, connect.resume) == ("secret", None)
     assert connect.client == frames.ClientInfo(name="tester")
+    assert states == ["disconnected", "connecting", "connected"]
     assert (client.state, client.user, client.session) == ("connected", "carol", "s-9")
     assert client.limits.frame == 65536
 
@@ -243,9 +244,7 @@ async def test_a_token_is_refreshed_before_it_expires(opened: Opened) -> None:
     """With a token function: `refresh` in time, then again before the next expiry."""
     tokens = iter(["first", "second", "third"])
     now = 1_700_000_000_000
-    session = await opened(
-        token=lambda: next(tokens), greeting={"time": now, "expires": now + 10_000, "ping": 1e6}
-    )
+    session = await opened(token=lambda: next(tokens), greeting={"time": now, "expires": now + 10_000, "ping": 1e6})
     await session.clock.elapse(8.25)
     refresh = await session.peer.expect(frames.Refresh)
     assert refresh.token == "second"

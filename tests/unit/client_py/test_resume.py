@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backchannel_client import Client, Gap, Position, Refused, Subscription
 from backchannel_protocol import Limits, frames
 
@@ -103,12 +105,9 @@ async def test_one_refused_channel_does_not_touch_the_others(session: Session) -
     session.peer.subscribed("a:kept", 1, verdict="recovered")
     session.peer.event("a:kept", 1)
     assert (await anext(kept)).offset == 1
-    try:
+    with pytest.raises(Refused) as caught:
         await anext(lost)
-    except Refused as exc:
-        assert exc.code == "forbidden"
-    else:
-        raise AssertionError("the refused channel must end")
+    assert caught.value.code == "forbidden"
     assert (await session.reconnect()).resume == {"a:kept": Position("e1", 1)}
 
 

@@ -67,9 +67,7 @@ async def test_a_refused_subscription_raises(session: Session) -> None:
 async def test_a_busy_server_is_asked_again(session: Session) -> None:
     """`rate_limited` is no reason to give a subscription up."""
     sub = session.client.subscribe("a:b")
-    session.peer.error(
-        await session.peer.expect(frames.Subscribe), "rate_limited", retry=True, retry_after=2.0
-    )
+    session.peer.error(await session.peer.expect(frames.Subscribe), "rate_limited", retry=True, retry_after=2.0)
     await session.clock.elapse(2.25)
     await session.peer.accept("a:b", 3)
     await sub.ready()
@@ -215,8 +213,10 @@ async def test_a_gap_is_told_at_its_place_in_the_stream(session: Session) -> Non
     session.peer.event("a:b", 1)
     session.peer.gap("a:b", 1, 5)
     session.peer.event("a:b", 6)
-    for _ in range(2):
-        story.append((await anext(sub)).offset)
+    before = await anext(sub)
+    story.append(before.offset)
+    behind = await anext(sub)
+    story.append(behind.offset)
     assert story == [1, (1, 5, "slow"), 6]
     assert sub.gaps == ()
     assert sub.position == Position("e1", 6)

@@ -34,7 +34,7 @@ export class Chart {
       {
         class: "panel chart",
         "data-testid": `chart-${panel.id}`,
-        "data-wide": panel.wide === true ? "true" : null,
+        "data-width": panel.width,
       },
       h("figcaption", { class: "chart-head" }, h("h2", {}, panel.title), this.#when, this.#legend),
       this.#area,
@@ -101,7 +101,7 @@ export class Chart {
           ...axis,
           grid: { show: false },
           size: 26,
-          space: 64,
+          space: 80,
           values: (_plot, splits) =>
             splits.map((seconds) => (seconds % 60 === 0 ? timeOfDay(seconds * 1000) : "")),
           incrs: [60, 120, 180, 300],
@@ -157,6 +157,8 @@ export class Chart {
     ctx.clip();
     ctx.strokeStyle = color("--line");
     ctx.lineWidth = devicePixelRatio;
+    // The dashes of the line that was drawn last would still hold.
+    ctx.setLineDash([]);
     for (const [from, to] of holes) {
       const left = Math.max(bbox.left, plot.valToPos(from, "x", true));
       const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, "x", true));

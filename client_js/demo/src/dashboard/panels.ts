@@ -45,7 +45,8 @@ export interface ChartPanel {
   /** Where the axis ends at least; `fixed` holds it there. */
   readonly top: number;
   readonly fixed?: boolean;
-  readonly wide?: boolean;
+  /** How much of a row it takes on a wide screen. */
+  readonly width: "whole" | "half" | "third";
 }
 
 /** With more cores than this, they are drawn in one quiet colour and not named. */
@@ -116,11 +117,12 @@ export const CHARTS: readonly ChartPanel[] = [
     axis: wholePercent,
     top: 100,
     fixed: true,
-    wide: true,
+    width: "whole",
   },
   {
     id: "memory",
     title: "Memory",
+    width: "half",
     lines: () => [
       { label: "Used", color: "--series-1", width: 2, fill: true, value: ({ memory }) => memory },
     ],
@@ -132,6 +134,7 @@ export const CHARTS: readonly ChartPanel[] = [
   {
     id: "network",
     title: "Network",
+    width: "half",
     lines: () => [
       { label: "In", color: "--series-1", width: 2, value: (sample) => sample.net_in },
       { label: "Out", color: "--series-2", width: 2, dash: [6, 4], value: (sample) => sample.net_out },
@@ -142,6 +145,7 @@ export const CHARTS: readonly ChartPanel[] = [
   {
     id: "connections",
     title: "Connections",
+    width: "third",
     lines: () => [
       { label: "Connections", color: "--series-1", width: 2, value: ({ connections }) => connections },
       {
@@ -157,7 +161,8 @@ export const CHARTS: readonly ChartPanel[] = [
   },
   {
     id: "deliveries",
-    title: "Deliveries per second",
+    title: "Deliveries",
+    width: "third",
     lines: () => [
       { label: "Deliveries", color: "--series-3", width: 2, fill: true, value: ({ events }) => events },
     ],
@@ -166,7 +171,8 @@ export const CHARTS: readonly ChartPanel[] = [
   },
   {
     id: "calls",
-    title: "Calls per second",
+    title: "Calls",
+    width: "third",
     lines: () => [{ label: "Calls", color: "--series-4", width: 2, fill: true, value: ({ calls }) => calls }],
     format: (value) => rate(value, "/s"),
     top: 4,
