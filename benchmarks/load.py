@@ -14,9 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 
 import psutil
 
@@ -57,10 +57,8 @@ class Target:
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, where there is more than one."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    """Keep this process on one core."""
+    os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
 
 
 @contextlib.asynccontextmanager
@@ -116,30 +114,29 @@ def _frame(payload: bytes) -> bytes:
 class Client(asyncio.Protocol):
     """One raw client."""
 
-    def __init__(self, on_read: Callable[[Client, bytes], None] | None = None) -> None:
+    def __init__(self, on_read: Callable[[Client, bytes], None] | None = None, *, path: str = "/ws") -> None:
         self.transport: asyncio.Transport
+        self._path = path
         self.on_read = on_read
         self.events = 0
         self._tail = b""
-        self._seen = b""
-        self._wanted: bytes | None = None
+        self._seen: bytes | None = b""
+        self._wanted = b""
         self._waiter: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(
-            b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(
+            b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n" % self._path.encode()
         )
 
     def data_received(self, data: bytes) -> None:
         """Count events, also those whose marker two reads share."""
-        if self._waiter is not None and self._wanted is not None:
+        if self._seen is not None:
             self._seen += data
-            if self._wanted in self._seen:
-                self._wanted = None
+            if self._waiter is not None and self._wanted in self._seen and not self._waiter.done():
                 self._waiter.set_result(None)
         if self.on_read is not None:
             self.on_read(self, data)
@@ -148,17 +145,19 @@ class Client(asyncio.Protocol):
         self._tail = data[-border:]
 
     async def until(self, wanted: bytes) -> None:
-        """Wait for these bytes."""
+        """Wait for these bytes; what came before them is forgotten."""
+        assert self._seen is not None
         self._wanted = wanted
-        if wanted in self._seen:
-            self._seen = b""
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
+        if wanted not in self._seen:
+            self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.wait_for(self._waiter, 30)
-        finally:
             self._waiter = None
-            self._seen = b""
+        self._seen = self._seen.partition(wanted)[2]
+
+    def begin(self) -> None:
+        """From now on events are counted and bytes are no longer kept."""
+        self._seen = None
+        self.events = 0
 
     def send(self, frame: dict[str, object]) -> None:
         """Send a frame."""
@@ -179,7 +178,7 @@ async def connect(
         client.send({"type": "subscribe", "id": number, "channel": channel})
         await client.until(b'"type":"subscribed","channel":"%b"' % channel.encode())
     client.on_read = on_read
-    client.events = 0
+    client.begin()
     return client
 
 
@@ -196,7 +195,3 @@ def report(title: str, rows: list[tuple[str, str]]) -> None:
     for name, value in rows:
         print(f"  {name:<{width}}  {value}")
 
-
-def elapsed_since(start: float) -> float:
-    """Seconds since an instant of `time.perf_counter`."""
-    return time.perf_counter() - start

@@ -310,6 +310,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#connected = frame;
     this.#refresh(frame, connection);
     // Channels before what waits to be asked: history and presence are for who listens.
+    this.#requests.hold();
     this.#subscriptions.attach(connection);
     this.#requests.attach(connection, frame.limits);
     if (!moved) this.emit("state", { state: "connected" });

@@ -124,7 +124,7 @@ export class Connection {
   }
 
   #receive(message: unknown): void {
-    
+    this.#heard = this.#setup.timers.now();
     let frame: ServerFrame;
     try {
       frame = this.#setup.codec.decode(message);

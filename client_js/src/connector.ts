@@ -17,8 +17,7 @@ export interface StateChange {
   readonly retryIn?: number;
 }
 
-export interface ConnectorListeners
-  extends Pick<ConnectionListeners, "hello" | "frame" | "failed"> {
+export interface ConnectorListeners extends Pick<ConnectionListeners, "hello" | "frame" | "failed"> {
   /** This connection counts from now on. `moved`: it takes over from another without a break. */
   connected(connection: Connection, frame: ConnectedFrame, moved: boolean): void;
   /** Nothing will be sent or heard on this connection any more. */
@@ -105,14 +104,13 @@ export class Connector {
     };
   }
 
-  /** Want a connection. Returns whether none was wanted. */
-  start(): boolean {
-    if (this.#wanted) return false;
+  /** Want a connection. */
+  start(): void {
+    if (this.#wanted) return;
     this.#wanted = true;
     this.#attempts = 0;
     this.#renewed = false;
     this.#open();
-    return true;
   }
 
   /** Want none. */

@@ -126,6 +126,11 @@ export class Requests {
     this.#flush();
   }
 
+  /** Send nothing until the next `attach`. */
+  hold(): void {
+    this.#connection = undefined;
+  }
+
   /** From now on requests go to this connection; those that waited go first. */
   attach(connection: Connection, limits: Limits): void {
     this.#connection = connection;
@@ -201,7 +206,7 @@ export class Requests {
       return;
     }
     open.connection = connection;
-    
+    open.sent = true;
     const until = Math.min(open.deadline, this.#timers.now() + open.attempt);
     open.alarm.set(until - this.#timers.now(), () => this.#timeOut(open, until));
     connection.sendMessage(open.message);

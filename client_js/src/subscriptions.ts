@@ -102,7 +102,7 @@ export class Subscriptions implements SubscriptionOwner {
     for (const subscription of this.#all.values()) {
       if (subscription.state === "unsubscribed") continue;
       if (subscription.source === connection) subscription.wait();
-      
+      if (this.#connection === undefined) subscription.alarm.clear();
     }
   }
 
@@ -130,6 +130,7 @@ export class Subscriptions implements SubscriptionOwner {
   }
 
   subscribed(connection: Connection, frame: SubscribedFrame): void {
+    if (connection !== this.#connection) return;
     let subscription = this.#all.get(frame.channel);
     if (frame.id !== undefined) {
       // An answer to somebody who has let go meanwhile is followed by that to `unsubscribe`.

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { Client, ConnectionClosed, Refused } from "../src/index.js";
+import { Client, type ClientOptions, ConnectionClosed, Refused } from "../src/index.js";
 import type { ServerFrame } from "../src/protocol.gen.js";
 import { connected, FakeServer, LIMITS, outcome, record } from "./fake_server.js";
 import { expectNoTimers, pass, settle, useFakeTime } from "./time.js";
@@ -164,6 +164,23 @@ describe("connecting", () => {
     client.disconnect();
     await pass(60_000);
     server.peer(1);
+  });
+
+  it("lets a listener disconnect at once", () => {
+    const server = new FakeServer();
+    const client = server.client();
+    client.on("state", ({ state }) => {
+      if (state === "connecting") client.disconnect();
+    });
+    client.connect();
+    expect(server.peers).toHaveLength(0);
+    expect(client.state).toBe("disconnected");
+    expectNoTimers();
+  });
+
+  it("takes the WebSocket of a browser or of Node as it is", () => {
+    const options: ClientOptions = { WebSocket: globalThis.WebSocket };
+    expect(Object.keys(options)).toEqual(["WebSocket"]);
   });
 
   it("is over after close(): nothing can be asked or waited for", async () => {

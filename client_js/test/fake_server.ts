@@ -6,7 +6,8 @@
  */
 
 import { expect } from "vitest";
-import { Client, type ClientOptions, type WebSocketLike } from "../src/index.js";
+import type { Emitter } from "../src/emitter.js";
+import { Client, type ClientOptions, type Subscription, type WebSocketLike } from "../src/index.js";
 import type { ClientFrame, ConnectedFrame, Limits, ServerFrame } from "../src/protocol.gen.js";
 
 type Listener = (event: never) => void;
@@ -138,7 +139,10 @@ export class Peer implements WebSocketLike {
 export class FakeServer {
   /** Every socket that was opened, in order. */
   readonly peers: Peer[] = [];
-  readonly WebSocket: new (url: string, protocols: string[]) => Peer;
+  readonly WebSocket: new (
+    url: string,
+    protocols: string[],
+  ) => Peer;
 
   constructor() {
     const { peers } = this;
@@ -178,21 +182,19 @@ export function connected(options: ClientOptions = {}): { server: FakeServer; cl
 }
 
 /** Everything that a source told under a name, from now on. */
-export function record<Name extends string, Event>(
-  source: { on(name: Name, listener: (event: Event) => void): () => void },
+export function record<Events, Name extends keyof Events>(
+  source: Emitter<Events>,
   name: Name,
-): Event[] {
-  const events: Event[] = [];
+): Events[Name][] {
+  const events: Events[Name][] = [];
   source.on(name, (event) => events.push(event));
   return events;
 }
 
 /** The offsets of all events of a channel, from now on. */
-export function offsets(source: {
-  on(name: "event", listener: (event: { readonly offset?: number }) => void): () => void;
-}): (number | undefined)[] {
+export function offsets(subscription: Subscription): (number | undefined)[] {
   const seen: (number | undefined)[] = [];
-  source.on("event", (event) => seen.push(event.offset));
+  subscription.on("event", (event) => seen.push(event.offset));
   return seen;
 }
 

@@ -66,6 +66,25 @@ describe("move", () => {
     expect(peer.open).toBe(false);
   });
 
+  it("goes by the new connection even where the old one still answers", async () => {
+    const { server, client, peer } = connected();
+    void client.call("a.b", {}, { key: null, timeout: 60 }).catch(() => undefined);
+    const subscription = client.subscribe("chat:a");
+    peer.take("call");
+    const { id } = peer.take("subscribe");
+    peer.say({ type: "move", after: 30 });
+    await pass(5_000);
+    expect(subscription.state).toBe("subscribing");
+    await pass(5_000);
+    await pass(2_500);
+    const next = server.peer(2).accept();
+    next.welcome();
+    peer.say({ type: "subscribed", id, channel: "chat:a", verdict: "new", epoch: "e1", offset: 4 });
+    expect(subscription.state).toBe("subscribing");
+    next.admit("chat:a", 6);
+    expect(subscription.position?.offset).toBe(6);
+  });
+
   it("waits for the answers on the old connection; new calls go to the new one (MOVE-1, MOVE-3)", async () => {
     const { server, client, peer } = connected();
     const old = outcome(client.call("a.b", "old", { timeout: 60 }));

@@ -68,6 +68,20 @@ describe("Progress", () => {
     expect(progress.ask()).toEqual({ epoch: "e1", offset: 11 });
   });
 
+  it("joins gaps that touch, and takes all of what they leave out", () => {
+    const progress = at(10);
+    progress.skip({ epoch: "e1", from: 10, to: 12, reason: "slow" });
+    progress.skip({ epoch: "e1", from: 12, to: 14, reason: "slow" });
+    progress.accept(15);
+    expect([11, 12, 13, 14, 15].map((offset) => progress.accept(offset))).toEqual([
+      true,
+      true,
+      true,
+      true,
+      false,
+    ]);
+  });
+
   it("tells an open gap again when a resume cannot fill it", () => {
     const progress = at(10);
     progress.skip({ epoch: "e1", from: 10, to: 20, reason: "slow" });

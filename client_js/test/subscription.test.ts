@@ -205,13 +205,30 @@ describe("refusals", () => {
     expect(peer.inbox).toEqual([]);
     await pass(1);
     const { id } = peer.take("subscribe");
-    peer.say({ type: "error", id, code, message: "Try later.", retry: true, outcome: "none", retry_after: 2 });
+    peer.say({
+      type: "error",
+      id,
+      code,
+      message: "Try later.",
+      retry: true,
+      outcome: "none",
+      retry_after: 2,
+    });
     await pass(1_999);
     expect(peer.inbox).toEqual([]);
     await pass(1);
     expect(peer.admit("chat:a", 4).since).toEqual({ epoch: "e1", offset: 4 });
     expect(subscription.state).toBe("subscribed");
     expect(ends).toEqual([]);
+  });
+
+  it("does not ask again on a connection that is gone", () => {
+    const { client, peer } = connected();
+    client.subscribe("chat:a");
+    peer.admit("chat:a");
+    peer.say({ type: "unsubscribed", channel: "chat:a", code: "unavailable", message: "Later." });
+    client.disconnect();
+    expectNoTimers();
   });
 
   it("asks again when the answer does not come", async () => {

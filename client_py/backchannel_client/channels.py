@@ -146,7 +146,6 @@ class Channels:
         for listening in list(self._channels.values()):
             # An answer that is still to come from the connection before is of no interest.
             self._forget_request(listening)
-            self._forget_retry(listening)
             if listening.name not in connection.resumed and listening.subscriptions:
                 self._ask(listening)
 

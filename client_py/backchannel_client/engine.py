@@ -129,9 +129,9 @@ class Engine:
         if isinstance(frame, frames.Event):
             self.channels.event(connection, frame)
         elif isinstance(frame, Reply) or (isinstance(frame, Presence) and frame.id is not None):
-            self._answer(connection, frame)
+            self._answer(frame)
         elif isinstance(frame, Error):
-            self._error(connection, frame)
+            self._error(frame)
         elif isinstance(frame, Subscribed):
             self.channels.subscribed(connection, frame)
         elif isinstance(frame, Gap):
@@ -162,17 +162,17 @@ class Engine:
 
     # Inside
 
-    def _answer(self, connection: Connection, frame: Reply | Presence | Error) -> bool:
-        known = self._requests.answer(connection, frame)
+    def _answer(self, frame: Reply | Presence | Error) -> bool:
+        known = self._requests.answer(frame)
         if known and self.lifecycle.current is not None:
             # Its place among the open requests is free.
             self._requests.pump(self.lifecycle.current)
         return known
 
-    def _error(self, connection: Connection, frame: Error) -> None:
+    def _error(self, frame: Error) -> None:
         if frame.id is None:
             log.warning("The server could not read a request: %s: %s", frame.code, frame.message)
-        elif not self._answer(connection, frame):
+        elif not self._answer(frame):
             self.channels.refused(frame)
 
     def _keep_token_fresh(self, connected: Connected) -> None:

@@ -182,6 +182,9 @@ class Lifecycle:
         try:
             await within(self._clock, _ATTEMPT_SECONDS, connection.open(connect))
         except TimeoutError:
+            if connection.connected is not None:
+                # The answer came in the same moment, and the connection is in use already.
+                return connection
             end = ConnectionClosed(ABNORMAL, f"{self._url} did not answer `connect` within {_ATTEMPT_SECONDS:g} s.")
             connection.abort(end)
             raise end from None

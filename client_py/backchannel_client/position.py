@@ -76,7 +76,7 @@ class Tracker:
             self.epoch, self.offset = frame.epoch, frame.offset
             self.open.clear()
             return None
-        self._filling = frame.verdict == "recovered" and bool(self.open)
+        self._filling = frame.verdict == "recovered"
         if frame.verdict == "recovered":
             return None
         if frame.offset < self.offset and frame.epoch == self.epoch:

@@ -77,10 +77,10 @@ class Requests:
             request = self._unsent.pop(next(iter(self._unsent)))
             self._send(request, connection, limits)
 
-    def answer(self, connection: Connection, frame: Reply | Error | Presence) -> bool:
-        """Match an answer; returns whether a request waited for it on this connection."""
+    def answer(self, frame: Reply | Error | Presence) -> bool:
+        """Match an answer; returns whether a request waited for it."""
         request = self._sent.get(frame.id or 0)
-        if request is None or request.connection is not connection:
+        if request is None:
             return False
         if isinstance(frame, Error):
             self._fail(request, refused(frame))

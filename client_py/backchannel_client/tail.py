@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from backchannel_protocol.frames import Gap
+from backchannel_protocol.frames import Gap, Position
 
 from .client import Client
 from .lifecycle import ClientState
@@ -30,8 +30,10 @@ _BOLD: Final = "1"
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-async def listen(client: Client, channels: Sequence[str], *, as_json: bool, out: TextIO) -> None:
-    """Write what happens on `channels` to `out`, one line each, until cancelled.
+async def listen(
+    client: Client, channels: Sequence[str], *, as_json: bool, out: TextIO, since: Position | None = None
+) -> None:
+    """Write what happens on `channels` to `out`, one line each, until cancelled; `since`: from behind that position.
 
     A line has the time, the channel, the event's name, its user and its data; gaps and changes of
     the connection have lines too. With `as_json` each line is a JSON object whose `type` is
@@ -44,7 +46,7 @@ async def listen(client: Client, channels: Sequence[str], *, as_json: bool, out:
     """
     tail = _JsonTail(out) if as_json else _Tail(out)
     remove = client.on_state(tail.state)
-    tasks = [asyncio.create_task(_follow(client, channel, tail)) for channel in dict.fromkeys(channels)]
+    tasks = [asyncio.create_task(_follow(client, channel, tail, since)) for channel in dict.fromkeys(channels)]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -54,13 +56,13 @@ async def listen(client: Client, channels: Sequence[str], *, as_json: bool, out:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _follow(client: Client, channel: str, tail: _Tail | _JsonTail) -> None:
+async def _follow(client: Client, channel: str, tail: _Tail | _JsonTail, since: Position | None) -> None:
     def missed(gap: Gap) -> None:
         tail.gap(gap)
         # A tail shows the loss and has nothing to fill.
         sub.dismiss_gap(gap)
 
-    sub = client.subscribe(channel, on_gap=missed)
+    sub = client.subscribe(channel, since=since, on_gap=missed)
     async with sub:
         position = sub.position
         tail.subscribed(channel, position.offset if position else 0)

@@ -201,6 +201,9 @@ class Server:
             access_log=False,
             server_header=False,
             backlog=_BACKLOG,
+            ws_max_size=gateway.frame_limit,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
             timeout_graceful_shutdown=5,
         )
         http = _HttpServer(config)
@@ -322,4 +325,3 @@ def serve(app: App, settings: Settings, *, started: Callable[[Server], None] | N
         asyncio.run(main())
     else:
         uvloop.run(main())
-

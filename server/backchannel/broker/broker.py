@@ -104,9 +104,7 @@ class Broker(Protocol):
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Send durable events that have their offsets, and ephemeral ones. Any thread; never blocks."""
 
-    async def append(
-        self, envelope: Envelope, bounds: LogBounds, publication: str | None = None
-    ) -> LogHead:
+    async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
         """Append an event to its live log, publish it, and return where the log stands then. Any thread's loop."""
 
     async def head(self, channel: str) -> LogHead:

@@ -103,6 +103,9 @@ class MemoryBroker:
     def unlisten(self, channel: str) -> None:
         """Stop receiving a channel's events."""
         self._listening.discard(channel)
+        room = self._rooms.get(channel)
+        if room is not None and not room.users:
+            del self._rooms[channel]
 
     # Events
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -22,7 +22,7 @@ from backchannel_protocol import CloseCode, Codec, Refused
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
 from .framing import payloads
-from .handshake import HandshakeRefused, check_origin, choose_codec
+from .handshake import HandshakeRefused, bearer_token, check_origin, choose_codec
 from .problem import problem_of
 from .transport import Connection, Gateway
 from .websocket import CLOSE_TIMEOUT, high_mark
@@ -34,7 +34,7 @@ _log: Final = get_logger(__name__)
 
 def asgi_websocket_endpoint(
     gateway: Gateway, *, close_timeout: float = CLOSE_TIMEOUT
-) -> Callable[[WebSocket], Awaitable[None]]:
+) -> Callable[[WebSocket], Coroutine[Any, Any, None]]:
     """The endpoint for a `starlette.routing.WebSocketRoute`.
 
     Args:
@@ -73,7 +73,9 @@ def _accept(
     check_origin(gateway, headers.get("origin"), headers.get("host"))
     transport = _AsgiTransport(gateway, websocket, codec, close_timeout)
     client = websocket.client
-    connection = gateway.accept(transport, codec, client.host if client is not None else "")
+    connection = gateway.accept(
+        transport, codec, client.host if client is not None else "", bearer_token(headers.get("authorization", ""))
+    )
     return codec, subprotocol, transport, connection
 
 

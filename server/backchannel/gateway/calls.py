@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +15,15 @@ from ..app import App, RequestDeclaration
 from ..auth.principal import Principal
 from ..relay.relay import Failure, Relay, Reply, Request
 from ..session import effects as e
+from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["Calls"]
+
+_log = get_logger(__name__)
 
 Encoding = Literal["json", "msgpack"]
 
@@ -37,8 +39,13 @@ class _Route:
         self.readers: dict[str, Any] = {}
         if declaration.lane:
             # Only the lane's fields are read of the body; the worker checks the rest.
-            fields = msgspec.structs.fields(declaration.cls)
-            lane = msgspec.defstruct("Lane", [(f.name, f.type) for f in fields if f.name in declaration.lane])
+            field: Any = msgspec.field  # its stub knows no NODEFAULT
+            fields = [
+                (f.name, f.type, field(default=f.default, default_factory=f.default_factory, name=f.encode_name))
+                for f in msgspec.structs.fields(declaration.cls)
+                if f.name in declaration.lane
+            ]
+            lane = msgspec.defstruct("Lane", fields, kw_only=True)
             self.readers = {"json": msgspec.json.Decoder(lane), "msgpack": msgspec.msgpack.Decoder(lane)}
 
     def lane(self, principal: Principal, data: bytes, encoding: Encoding) -> str:
@@ -51,13 +58,20 @@ class _Route:
 class Calls:
     """Sends requests through the relay and brings the replies to who asked."""
 
-    def __init__(self, app: App, relay: Relay, *, handler_timeout: float, next_id: Callable[[], int]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        app: App,
+        relay: Relay,
+        *,
+        handler_timeout: float,
+        next_id: Callable[[], int],
+        flush_soon: Callable[[Connection], None],
+    ) -> None:
         self._relay = relay
         self._timeout = handler_timeout
         self._next_id = next_id
         self._routes = {name: _Route(declaration) for name, declaration in app.requests.items()}
-        self._dirty: list[Connection] = []
+        self._flush_soon = flush_soon
 
     def declaration(self, name: str) -> RequestDeclaration | None:
         """The declaration of a command or query."""
@@ -117,7 +131,6 @@ class Calls:
                 connection=session.id,
             )
         except Refused as exc:
-            metrics.errors[exc.code] += 1
             connection.perform(session.failed(effect.id, exc))
             return
         if connection.calls is None:
@@ -128,27 +141,25 @@ class Calls:
     def _replied(self, connection: Connection, call_id: int, reply: Reply) -> None:
         if connection.calls is not None:
             connection.calls.pop(call_id, None)
+            connection.calls = connection.calls or None
         if connection.gone:
             return
         session = connection.session
         failure = reply.failure
-        if failure is None:
-            metrics.replies += 1
-            data = reply.data if not session.codec.binary else MSGPACK.encode(JSON.decode_any(reply.data))
-            effects = session.answered(call_id, data, reply.positions)
-        else:
-            metrics.errors[failure.code] += 1
+        if failure is not None:
             effects = session.failed(call_id, failure.refused())
+        else:
+            try:
+                data = reply.data if not session.codec.binary else MSGPACK.encode(JSON.decode_any(reply.data))
+            except Exception as exc:
+                _log.error("a reply cannot be sent", reply=reply.id, exc_info=exc)
+                effects = session.failed(call_id, Refused("internal", "The reply has no form in MessagePack."))
+            else:
+                metrics.replies += 1
+                effects = session.answered(call_id, data, reply.positions)
         connection.perform(effects)
         # Replies come in batches; what they cause for one connection leaves in one write.
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            connection.flush()
+        self._flush_soon(connection)
 
     async def ask(
         self, principal: Principal, name: str, data: bytes, *, key: str | None = None, timeout: float | None = None

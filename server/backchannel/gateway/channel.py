@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from ..app import Namespace
 from ..broker.broker import Envelope, LogHead
+from ..session.subscription import Subscription
 from .delivery import Delivery
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Backlog", "HubChannel"]
+__all__ = ["Backlog", "HubChannel", "Start"]
 
 # Frames kept per channel to answer resumes from, in bytes of their data.
 _RECENT_BYTES = 64 * 1024
@@ -23,30 +24,62 @@ _RECENT_BYTES = 64 * 1024
 class Backlog:
     """What a slow listener has missed and will be told when it is back."""
 
-    __slots__ = ("after", "latest", "to")
+    __slots__ = ("after", "epoch", "latest", "to")
 
     def __init__(self) -> None:
+        self.epoch = ""
         self.after = 0
-        """The last offset it got before the first one it missed; 0 while it misses none."""
+        """The last offset it got before the first one it missed; means nothing, like `epoch`, while it misses none."""
         self.to = 0
         """The last offset it missed; 0 while it misses none."""
         self.latest: dict[str, Delivery] | None = None
-        """For the policy `latest`: the newest delivery per subject."""
+        """For the policy `latest`: the newest delivery per subject, in offset order."""
+
+    def miss(self, delivery: Delivery) -> None:
+        """Note a delivery that moves the position and is not sent now."""
+        if not self.to:
+            self.epoch = delivery.epoch
+            self.after = delivery.after
+        self.to = delivery.offset
+
+    def keep(self, delivery: Delivery) -> None:
+        """Keep an event as the newest of its subject. Those without one are told apart by nothing: one is kept."""
+        if self.latest is None:
+            self.latest = {}
+        subject = delivery.subject or ""
+        self.latest.pop(subject, None)
+        self.latest[subject] = delivery
+
+    def clear(self) -> None:
+        """Forget everything: the positions are void."""
+        self.to = 0
+        self.latest = None
+
+
+class Start:
+    """A subscription that is being started: it is not among the listeners yet."""
+
+    __slots__ = ("connection", "ends")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.ends: int | None = None
+        """The offset of the event with which it ends, if that came while it caught up."""
 
 
 class HubChannel:
     """Listeners, position and what waits to be sent.
 
     All listeners in the fast sets are at the same position, `offset`: everything up to it was written to them, or
-    stands in `pending` and will be.
+    stands in `pending` or `held`, or in a sweep, and will be.
     """
 
     __slots__ = (
-        "beginning",
         "early",
         "epoch",
         "filling",
         "first",
+        "futile",
         "held",
         "idle_since",
         "joiners",
@@ -57,19 +90,27 @@ class HubChannel:
         "namespace",
         "number",
         "offset",
+        "patient",
         "pending",
         "presence_revision",
+        "ready",
         "recent",
         "recent_bytes",
         "scheduled",
         "slow",
+        "stale",
+        "starting",
         "sweep_writes",
-        "unsettled",
+        "telling",
     )
 
     def __init__(self, name: str, namespace: type[Namespace]) -> None:
         self.name = name
         self.namespace = namespace
+        self.ready = False
+        """Whether the broker has confirmed and the position is known."""
+        self.listening: asyncio.Future[None] | None = None
+        """Done when the attempt to get ready that is under way has ended."""
         self.epoch = ""
         self.offset = 0
         self.first = 1
@@ -78,30 +119,37 @@ class HubChannel:
         self.msgpack: dict[Connection, Callable[[bytes], None]] = {}
         self.slow: dict[Connection, Backlog] | None = None
         """Listeners whose socket does not take more at the moment."""
-        self.beginning: set[Connection] | None = None
-        """Connections whose subscription to this channel is being started."""
+        self.starting: dict[Subscription, Start] | None = None
+        """Subscriptions to this channel that are being started."""
         self.pending: list[Delivery] = []
         self.held: list[Delivery] | None = None
         """What came behind an event that ends subscriptions, until those have ended."""
         self.joiners: dict[Connection, int] | None = None
         """Who joined while something was pending, with the number up to which they have everything."""
         self.number = 0
+        """The running number of the newest delivery."""
         self.scheduled = False
         """A flush or a sweep of this channel is under way."""
         self.sweep_writes: tuple[list[Callable[[bytes], None]], ...] | None = None
         self.early: dict[int, Envelope] | None = None
         """Events that came before those that precede them."""
+        self.patient = False
+        """A timer runs until early events have waited long enough."""
         self.filling = False
-        self.unsettled = 0
-        """Fills that brought nothing in a row."""
-        self.recent: deque[Delivery] = deque()
+        """The log is being read."""
+        self.stale = False
+        """Something came that only the log can place, maybe after the read under way has begun."""
+        self.futile = 0
+        """Fills in a row that did not bring what early events wait for."""
+        self.recent: deque[Delivery] | None = None
         """The newest events, contiguous up to `offset`."""
         self.recent_bytes = 0
         self.presence_revision = 0
+        """The newest that is known; 0 before the first change."""
+        self.telling = False
+        """The whole list of who is present is being read."""
         self.idle_since = 0.0
-        """Since when nobody listens; 0 while somebody does."""
-        self.listening: asyncio.Future[None] | None = None
-        """Done once the broker has confirmed and the position is known."""
+        """Since when nobody listens; means nothing while somebody does."""
 
     @property
     def logged(self) -> bool:
@@ -126,7 +174,7 @@ class HubChannel:
 
     def vacant(self) -> bool:
         """Whether nobody listens or is about to."""
-        return not (self.json or self.msgpack or self.slow or self.beginning)
+        return not (self.json or self.msgpack or self.slow or self.starting)
 
     def queue(self, delivery: Delivery) -> None:
         """Put a delivery behind those that wait; behind one that ends subscriptions it is held until they end."""
@@ -161,30 +209,52 @@ class HubChannel:
         self.fast(connection).pop(connection, None)
         if self.slow is not None:
             self.slow.pop(connection, None)
+            self.slow = self.slow or None
         if self.joiners is not None:
             self.joiners.pop(connection, None)
+            self.joiners = self.joiners or None
         if self.sweep_writes is not None and not connection.gone:
             for writes in self.sweep_writes:
                 if connection.write in writes:
                     writes[writes.index(connection.write)] = _nowhere
 
+    def begin_start(self, subscription: Subscription, connection: Connection) -> Start:
+        """Note that a subscription is being started."""
+        if self.starting is None:
+            self.starting = {}
+        start = self.starting[subscription] = Start(connection)
+        return start
+
+    def end_start(self, subscription: Subscription) -> None:
+        """The start is over, one way or the other."""
+        if self.starting is not None:
+            self.starting.pop(subscription, None)
+            self.starting = self.starting or None
+
     def remember(self, delivery: Delivery) -> None:
         """Keep an event to answer resumes from."""
-        self.recent.append(delivery)
+        recent = self.recent
+        if recent is None:
+            recent = self.recent = deque()
+        recent.append(delivery)
         self.recent_bytes += delivery.size
-        while self.recent_bytes > _RECENT_BYTES and len(self.recent) > 1:
-            self.recent_bytes -= self.recent.popleft().size
+        while self.recent_bytes > _RECENT_BYTES and len(recent) > 1:
+            self.recent_bytes -= recent.popleft().size
 
     def forget(self) -> None:
         """Drop the remembered events: they are not contiguous with what comes."""
-        self.recent.clear()
+        self.recent = None
         self.recent_bytes = 0
+
+    def oldest(self) -> int:
+        """The offset of the oldest event in memory; one past the position where there is none."""
+        return self.recent[0].offset if self.recent else self.offset + 1
 
     def since(self, after: int) -> list[Delivery] | None:
         """The remembered events after an offset up to the hub's position; None if they are not all here."""
         if after >= self.offset:
             return []
-        if not self.recent or self.recent[0].offset > after + 1:
+        if self.recent is None or self.oldest() > after + 1:
             return None
         return [delivery for delivery in self.recent if delivery.offset > after]
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backchannel_protocol import CloseCode, Refused
+from backchannel_protocol import frames as f
 
 from ..relay.relay import Grant
 from ..session import effects as e
 from ..session.session import Effects, Session
+from ..session.states import State
 from ..session.subscription import Subscription
 from ..telemetry.metrics import metrics
 from .framing import BINARY, frame
@@ -62,7 +64,7 @@ class Connection:
         self.calls: dict[int, int] | None = None
         """The relay's request ids of the calls under way."""
         self.may_publish: dict[str, tuple[float, Grant]] | None = None
-        """Rights to publish, each with the instant until which it holds."""
+        """Rights to publish by what the worker was asked, each with the instant until which it holds."""
         self.drained: asyncio.Future[None] | None = None
         """Done when the socket reads again; made by who waits for it."""
         self._out: list[bytes] | None = None
@@ -76,7 +78,7 @@ class Connection:
         self.perform(self.session.receive(message, self.gateway.now()))
 
     def flush(self) -> None:
-        """Write what this read caused, as one."""
+        """Write what was caused since the last time, as one."""
         out = self._out
         if out is None:
             return
@@ -97,8 +99,7 @@ class Connection:
         self.gateway.hub.resume(self)
         if self.drained is not None:
             drained, self.drained = self.drained, None
-            if not drained.done():
-                drained.set_result(None)
+            drained.set_result(None)
 
     def lost(self) -> None:
         """The transport is gone."""
@@ -107,8 +108,8 @@ class Connection:
         self.gone = True
         self.perform(self.session.lost())
         self._out = None
-        if self.drained is not None and not self.drained.done():
-            self.drained.cancel()
+        if self.drained is not None:
+            self.drained.set_result(None)
         self.gateway.forget(self)
 
     # Effects
@@ -127,10 +128,13 @@ class Connection:
         self.flush()
 
     def _send(self, effect: e.Send) -> None:
-        codec = self.session.codec
-        payload = codec.encode(effect.frame)
+        sent = effect.frame
+        if type(sent) is f.Error:
+            metrics.errors[sent.code] += 1
         if self.gone:
             return
+        codec = self.session.codec
+        payload = codec.encode(sent)
         framed = frame(payload, BINARY) if codec.binary else frame(payload)
         if self._out is None:
             self._out = [framed]
@@ -195,10 +199,14 @@ class Connection:
 
     def too_slow(self) -> None:
         """More waits than may wait: the connection goes at once, since a close frame would wait behind it all."""
-        if not self.gone:
+        if self.gone:
+            return
+        if self.session.state is not State.CLOSED:
             metrics.slow_closes += 1
             metrics.closes[str(int(CloseCode.SLOW))] += 1
-            self.transport.abort()
+            self.perform(self.session.lost())
+        self._out = None
+        self.transport.abort()
 
     def close(self, code: int, reason: str) -> None:
         """End the session from this side."""

@@ -29,14 +29,31 @@ _any: Final = JSON.decode_any
 class Delivery:
     """What goes to the listeners of a channel as one WebSocket message."""
 
-    __slots__ = ("_json", "_msgpack", "_own_json", "_own_msgpack", "_raw", "_told", "ends", "key", "number", "offset",
-                 "size", "subject", "user")
+    __slots__ = (
+        "_json",
+        "_msgpack",
+        "_own_json",
+        "_own_msgpack",
+        "_raw",
+        "_told",
+        "after",
+        "ends",
+        "epoch",
+        "key",
+        "number",
+        "offset",
+        "size",
+        "subject",
+        "user",
+    )
 
     def __init__(
         self,
         told: f.Event | f.Presence | f.Gap,
         *,
+        epoch: str = "",
         offset: int = 0,
+        after: int = 0,
         raw: bytes | None = None,
         user: str | None = None,
         key: str | None = None,
@@ -49,7 +66,11 @@ class Delivery:
         self._msgpack: bytes | None = None
         self._own_json: bytes | None = None
         self._own_msgpack: bytes | None = None
+        self.epoch = epoch
         self.offset = offset
+        """Where the position is behind it; 0 if it moves no position."""
+        self.after = after
+        """Where the position is before it."""
         self.user = user
         self.key = key
         self.subject = subject
@@ -58,6 +79,16 @@ class Delivery:
         """Bytes of `data`, for bounding what is kept."""
         self.number = 0
         """The channel's running number of this delivery: who joined later than it does not get it."""
+
+    @property
+    def resets(self) -> bool:
+        """Whether it makes earlier positions void."""
+        return type(self._told) is f.Gap and self._told.reason == "reset"
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it is an event, and neither a gap nor presence."""
+        return type(self._told) is f.Event
 
     def json(self) -> bytes:
         """The framed text message."""
@@ -114,7 +145,9 @@ def event_delivery(envelope: Envelope) -> Delivery:
     )
     return Delivery(
         told,
+        epoch=envelope.epoch,
         offset=envelope.offset,
+        after=envelope.offset - 1,
         raw=envelope.data,
         user=envelope.user,
         key=envelope.key,
@@ -145,7 +178,8 @@ def members_delivery(channel: str, state: PresenceState) -> Delivery:
 
 def gap_delivery(channel: str, epoch: str, from_: int, to: int, reason: f.GapReason) -> Delivery:
     """The delivery of a gap to every listener of a channel."""
-    return Delivery(f.Gap(channel=channel, epoch=epoch, from_=from_, to=to, reason=reason), offset=to)
+    told = f.Gap(channel=channel, epoch=epoch, from_=from_, to=to, reason=reason)
+    return Delivery(told, epoch=epoch, offset=to, after=from_)
 
 
 def joined(deliveries: Sequence[Delivery], connection: Connection) -> bytes:

@@ -11,14 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from backchannel_protocol import Refused
+
+from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
-from .channel import Backlog, HubChannel
+from .channel import HubChannel
 from .delivery import Delivery, gap_delivery, joined
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["Fanout"]
+
+_log = get_logger(__name__)
 
 # Writes between two looks at the loop: at 8 µs each a stall of about a millisecond.
 _SLICE = 128
@@ -73,9 +78,11 @@ class Fanout:
         left = _SLICE
         while left > 0:
             if self._sweeps:
-                left -= self._advance(self._sweeps[0], left)
-                if self._sweeps[0].at >= len(self._sweeps[0].writes):
-                    self._end(self._sweeps.popleft())
+                sweep = self._sweeps[0]
+                left -= self._advance(sweep, left)
+                if sweep.at >= len(sweep.writes):
+                    self._sweeps.popleft()
+                    self._end(sweep)
             elif self._dirty:
                 left -= self._begin(self._dirty.popleft())
             else:
@@ -84,32 +91,43 @@ class Fanout:
         self._loop.call_soon(self._run)
 
     def _begin(self, channel: HubChannel) -> int:
-        """Turn a channel's pending deliveries into sweeps; returns the writes made meanwhile."""
+        """Turn a channel's pending deliveries into sweeps; returns what that cost, in writes."""
         events, channel.pending = channel.pending, []
+        try:
+            return self._begin_sweeps(channel, events)
+        except Exception as exc:
+            # A bug, or data that has no form in one of the encodings: it must not stop the other channels.
+            _log.error("events cannot be sent", channel=channel.name, exc_info=exc)
+            refusal = Refused("internal", "The channel's events could not be sent; its log has them.")
+            for connection in channel.listeners():
+                connection.end_subscription(channel.name, refusal)
+            channel.joiners = None
+            self._finish(channel, events)
+            return _SLICE
+
+    def _begin_sweeps(self, channel: HubChannel, events: list[Delivery]) -> int:
         special = self._special(channel, events)
-        written = 0
         json = [write for connection, write in channel.json.items() if connection not in special]
         msgpack = [write for connection, write in channel.msgpack.items() if connection not in special]
-        for connection, after in special.items():
-            if connection in channel.json or connection in channel.msgpack:
-                mine = [event for event in events if event.number > after]
-                if mine:
-                    connection.write(joined(mine, connection))
-                    metrics.deliveries += len(mine)
-                written += 1
-        if channel.slow:
-            for connection in list(channel.slow):
-                mine = [event for event in events if event.number > special.get(connection, 0)]
-                self._offer(channel, connection, mine)
-                written += 1
         sweeps = []
         if msgpack:
             sweeps.append(_Sweep(channel, events, msgpack, b"".join([event.msgpack() for event in events])))
         # The last of a channel's sweeps ends the batch, also where it writes to nobody.
         sweeps.append(_Sweep(channel, events, json, b"".join([event.json() for event in events]) if json else b""))
+        # Whoever becomes slow by one of these writes has this batch already.
+        slow = list(channel.slow) if channel.slow is not None else ()
+        for connection, after in special.items():
+            if connection in channel.fast(connection):
+                mine = [event for event in events if event.number > after]
+                if mine:
+                    connection.write(joined(mine, connection))
+                    metrics.deliveries += len(mine)
+        for connection in slow:
+            after = special.get(connection, 0)
+            self._offer(channel, connection, [event for event in events if event.number > after])
         channel.sweep_writes = tuple(sweep.writes for sweep in sweeps)
         self._sweeps.extend(sweeps)
-        return written
+        return 1 + len(special) + len(slow)
 
     def _special(self, channel: HubChannel, events: list[Delivery]) -> dict[Connection, int]:
         """Listeners that get something of their own, with the number up to which they have everything."""
@@ -121,51 +139,66 @@ class Fanout:
         for event in events:
             if event.key is not None and event.user is not None:
                 for connection in self._connections_of(event.user):
-                    special.setdefault(connection, 0)
+                    if channel.has(connection):
+                        special.setdefault(connection, 0)
         return special
 
     def _advance(self, sweep: _Sweep, most: int) -> int:
-        writes = sweep.writes
         start = sweep.at
-        end = min(len(writes), start + most)
+        end = min(len(sweep.writes), start + most)
         data = sweep.data
-        for write in writes[start:end]:
-            write(data)
+        writes = iter(sweep.writes[start:end])
+        while True:
+            try:
+                for write in writes:
+                    write(data)
+                break
+            except Exception as exc:
+                # One listener's broken door must not cost the others their events.
+                _log.error("a write failed", channel=sweep.channel.name, exc_info=exc)
         sweep.at = end
         metrics.deliveries += (end - start) * len(sweep.events)
-        metrics.bytes_out += (end - start) * len(data)
         return end - start
 
     def _end(self, sweep: _Sweep) -> None:
-        channel = sweep.channel
-        if self._sweeps and self._sweeps[0].channel is channel:
+        if self._sweeps and self._sweeps[0].channel is sweep.channel:
             return
+        self._finish(sweep.channel, sweep.events)
+
+    def _finish(self, channel: HubChannel, events: list[Delivery]) -> None:
         channel.sweep_writes = None
-        channel.scheduled = False
-        self._finished(channel, sweep.events)
+        self._finished(channel, events)
         channel.release()
+        channel.scheduled = False
         if channel.pending:
             self.schedule(channel)
 
     # Listeners that do not keep up
 
     def _offer(self, channel: HubChannel, connection: Connection, events: list[Delivery]) -> None:
-        """Hand deliveries to a slow listener by the channel's policy."""
-        if not events:
+        """Hand deliveries to a slow listener by the channel's policy (LIM-5)."""
+        backlog = channel.slow.get(connection) if channel.slow is not None else None
+        if backlog is None:
             return
-        assert channel.slow is not None
-        backlog = channel.slow[connection]
         policy = channel.namespace.slow
-        if policy == "latest":
-            self._reduce(backlog, events)
-            return
         queued = connection.transport.queued()
-        logged = [event for event in events if event.offset]
-        if policy == "gap" and (backlog.to or queued > connection.gateway.max_queued * _SKIP_AT):
-            if logged:
-                if not backlog.to:
-                    backlog.after = logged[0].offset - 1
-                backlog.to = logged[-1].offset
+        if policy == "latest" or (
+            policy == "gap" and (backlog.to or queued > connection.gateway.max_queued * _SKIP_AT)
+        ):
+            through = []
+            for event in events:
+                if event.resets:
+                    backlog.clear()
+                    through.append(event)
+                elif event.offset:
+                    backlog.miss(event)
+                    if policy == "latest" and event.is_event:
+                        backlog.keep(event)
+                elif not event.is_event:
+                    through.append(event)
+                # An ephemeral event may be lost (EVENT-2).
+            events = through
+        if not events:
             return
         data = joined(events, connection)
         if queued + len(data) > connection.gateway.max_queued:
@@ -174,38 +207,22 @@ class Fanout:
         connection.write(data)
         metrics.deliveries += len(events)
 
-    def _reduce(self, backlog: Backlog, events: list[Delivery]) -> None:
-        """Keep only the newest delivery per subject."""
-        latest = backlog.latest
-        if latest is None:
-            latest = backlog.latest = {}
-        for event in events:
-            if not event.offset:
-                continue
-            if not backlog.to:
-                backlog.after = event.offset - 1
-            backlog.to = event.offset
-            # An event without a subject is its own: only the newest of those is kept too.
-            latest.pop(event.subject or "", None)
-            latest[event.subject or ""] = event
-
     def catch_up(self, channel: HubChannel, connection: Connection) -> None:
         """A slow listener reads again: tell it what it missed and take it back among the fast."""
         if channel.slow is None or (backlog := channel.slow.pop(connection, None)) is None:
             return
-        if not channel.slow:
-            channel.slow = None
+        channel.slow = channel.slow or None
         channel.fast(connection)[connection] = connection.write
         if not backlog.to:
             return
         at = backlog.after
         out: list[Delivery] = []
         for event in (backlog.latest or {}).values():
-            if event.offset > at + 1:
-                out.append(gap_delivery(channel.name, channel.epoch, at, event.offset - 1, "slow"))
+            if event.after > at:
+                out.append(gap_delivery(channel.name, backlog.epoch, at, event.after, "slow"))
             out.append(event)
             at = event.offset
         if at < backlog.to:
-            out.append(gap_delivery(channel.name, channel.epoch, at, backlog.to, "slow"))
+            out.append(gap_delivery(channel.name, backlog.epoch, at, backlog.to, "slow"))
         metrics.gaps["slow"] += 1
         connection.write(joined(out, connection))

@@ -41,8 +41,9 @@ __all__ = ["Authenticator", "Gateway", "GatewayOptions"]
 
 _log = get_logger(__name__)
 
-# Grants are renewed when they end within this many seconds: two turns of the wheel at the default ping.
+# Grants are renewed when they end within this many seconds, and looked at so often.
 _RENEW_WITHIN = 30.0
+_RENEW_EVERY = 25.0
 # Over how much of the drain the `move` frames are spread.
 _SPREAD = 0.5
 
@@ -103,13 +104,20 @@ class Gateway:
         self.hub = Hub(app, broker, log_reader, connections_of=self.connections_of, wall=time.time)
         rights = Rights(self)
         self.subscribing = Subscribing(self, rights)
-        self.publishing = Publishing(app, broker, rights)
+        self.publishing = Publishing(app, broker, rights, spawn=self.hub.spawn, flush_soon=self.flush_soon)
         self.reading = Reading(self.hub, broker)
-        self.calls = Calls(app, relay, handler_timeout=self.limits.call, next_id=self.next_request_id)
+        self.calls = Calls(
+            app,
+            relay,
+            handler_timeout=self.limits.call,
+            next_id=self.next_request_id,
+            flush_soon=self.flush_soon,
+        )
         self.connections: set[Connection] = set()
         self._of_user: defaultdict[str, set[Connection]] = defaultdict(set)
         self._of_address: Counter[str] = Counter()
-        step = min(1.0, self.options.ping / 5, self.limits.connect / 2)
+        self._dirty: list[Connection] = []
+        step = min(1.0, self.options.ping / 10, self.options.grace / 2, self.limits.connect / 2)
         self._wheel = Wheel(self._loop, step, self._turn)
         self._draining = False
         self._emptied: asyncio.Future[None] | None = None
@@ -159,16 +167,17 @@ class Gateway:
             return True
         return host is not None and origin.partition("://")[2] == host
 
-    def accept(self, transport: Transport, codec: Codec, address: str) -> Connection:
-        """Take a new connection.
+    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
+        """Take a new connection; `token` came in the handshake's header (CONN-5).
 
         Raises:
             Refused: `limit_exceeded` for its address; `unavailable` while this gateway drains.
         """
         if self._draining:
             metrics.refused["unavailable"] += 1
-            raise Refused("unavailable", "This gateway drains; connect again to reach another.", outcome="none",
-                          retry_after=1.0)
+            raise Refused(
+                "unavailable", "This gateway drains; connect again to reach another.", outcome="none", retry_after=1.0
+            )
         if self._of_address[address] >= self.options.connections_per_address:
             metrics.refused["limit_exceeded"] += 1
             raise Refused("limit_exceeded", "This address holds as many connections as it may.")
@@ -180,6 +189,7 @@ class Gateway:
             ping=self.options.ping,
             grace=self.options.grace,
             now=self.now(),
+            token=token,
         )
         connection = Connection(self, transport, session, address)
         self.connections.add(connection)
@@ -223,9 +233,22 @@ class Gateway:
             reasons["gateway"] = "draining"
         if not self.relay.ready():
             reasons["relay"] = "no worker is there"
+        if self.hub.unconfirmed():
+            reasons["store"] = "it does not tell where the logs stand"
         return reasons
 
     # Connections
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Write what was caused at the end of this tick: what comes in batches leaves in one write per connection."""
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
 
     def authenticate_connection(self, connection: Connection, effect: e.Authenticate) -> None:
         """Verify the token of a `connect` or `refresh`."""
@@ -239,15 +262,19 @@ class Gateway:
             if not effect.refresh and held >= self.options.connections_per_user:
                 raise Refused("limit_exceeded", "This user holds as many connections as it may.")
         except Refused as exc:
-            metrics.refused[exc.code] += 1
+            if not effect.refresh:
+                metrics.refused[exc.code] += 1
             connection.do(session.refused_token(effect.id, exc))
         except Exception as exc:
             _log.error("cannot authenticate", exc_info=exc)
             connection.do(session.refused_token(effect.id, Refused("internal", "The token could not be checked.")))
         else:
-            connection.do(session.authenticated(effect.id, principal, time.time()))
-            if not connection.gone:
-                self._wheel.put(connection, session.due(time.time()))
+            wall = time.time()
+            connection.do(session.authenticated(effect.id, principal, wall))
+            due = session.due(self.now(), wall)
+            if due >= 0 and not connection.gone:
+                # The first ping comes at a random moment, so that those who came together are not served together.
+                self._wheel.put(connection, due if effect.refresh else due * (1 + random.random()) / 2)  # noqa: S311
 
     def opened(self, connection: Connection) -> None:
         """A session is open: count it as its user's."""
@@ -259,11 +286,14 @@ class Gateway:
 
     def _turn(self, connection: Connection) -> float:
         """A connection's turn on the wheel; returns in how many seconds it wants the next."""
-        wall = time.time()
-        connection.do(connection.session.tick(self.now(), wall))
-        if connection.session.subscriptions:
+        session = connection.session
+        now, wall = self.now(), time.time()
+        connection.do(session.tick(now, wall))
+        due = session.due(now, wall)
+        if session.subscriptions:
             self.subscribing.renew(connection, _RENEW_WITHIN)
-        return connection.session.due(wall)
+            due = min(due, _RENEW_EVERY)
+        return due
 
     async def drain(self, seconds: float | None = None) -> None:
         """Take no new connections and move the present ones over, spread out; return when they are gone or time is up.
@@ -278,10 +308,12 @@ class Gateway:
         pause = seconds * _SPREAD / max(1, len(waiting))
         began = self.now()
         for index, connection in enumerate(waiting):
+            if connection.gone:
+                continue
             due = began + index * pause
             if due > self.now():
                 await asyncio.sleep(due - self.now())
-            connection.do(connection.session.move(max(1.0, (end - self.now()) / 2)))
+            connection.do(connection.session.move(max(0.0, end - self.now())))
         if self.connections:
             self._emptied = self._loop.create_future()
             await asyncio.wait([self._emptied], timeout=max(0.0, end - self.now()))

@@ -25,6 +25,7 @@ __all__ = [
     "Handshake",
     "HandshakeRefused",
     "accept_response",
+    "bearer_token",
     "check_origin",
     "choose_codec",
     "end_of_head",
@@ -40,7 +41,7 @@ MAX_HEADERS: Final = 100
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
-_HEADER: Final = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % _TOKEN)
+_NAME: Final = re.compile(_TOKEN)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
@@ -83,6 +84,8 @@ class Handshake(Struct, frozen=True):
     host: str
     forwarded: str | None
     """`X-Forwarded-For`, unverified."""
+    token: str | None
+    """What `Authorization: Bearer` carries, unverified."""
 
 
 def end_of_head(data: bytes) -> int:
@@ -146,7 +149,14 @@ def parse_head(head: bytes) -> Handshake:
         origin=None if origin is None else origin.decode("latin-1"),
         host=host.decode("latin-1"),
         forwarded=None if forwarded is None else forwarded.decode("latin-1"),
+        token=bearer_token(headers.get(b"authorization", b"").decode("latin-1")),
     )
+
+
+def bearer_token(authorization: str) -> str | None:
+    """The token of an `Authorization` header (RFC 6750 section 2.1); None if it carries none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def choose_codec(offered: list[bytes] | None) -> tuple[Codec, str | None]:
@@ -216,16 +226,17 @@ def _headers(lines: list[bytes]) -> dict[bytes, bytes]:
     """The headers that matter, by lower-case name; lists joined by commas."""
     found: dict[bytes, bytes] = {}
     for line in lines:
-        match = _HEADER.fullmatch(line)
-        if match is None:
-            raise _malformed("A header line is not `Name: value` (folded lines and spaces before the colon are not).")
-        name = match[1].lower()
-        if name in _SINGULAR:
+        name, colon, value = line.partition(b":")
+        name = name.lower()
+        if name in _SINGULAR and colon:
             if name in found:
-                raise _malformed(f"There are two {match[1].decode()} headers; send one.")
-            found[name] = match[2]
-        elif name in _LISTS:
-            found[name] = found[name] + b"," + match[2] if name in found else match[2]
+                raise _malformed(f"There are two {name.decode()} headers; send one.")
+            found[name] = value.strip(b" \t")
+        elif name in _LISTS and colon:
+            value = value.strip(b" \t")
+            found[name] = found[name] + b"," + value if name in found else value
+        elif not colon or not _NAME.fullmatch(name):
+            raise _malformed("A header line is not `Name: value`; do not fold lines or put spaces before the colon.")
     return found
 
 

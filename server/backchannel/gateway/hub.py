@@ -8,6 +8,7 @@ positions with the store's heads, so that an event that the broker lost still ar
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from backchannel_protocol.frames import GapReason
 
 from ..app import App
 from ..broker.broker import Broker, Envelope, LogHead, PresenceChange
+from ..session.subscription import Subscription, SubscriptionState
 from ..store.store import LogReader
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
@@ -26,10 +28,10 @@ from .fanout import Fanout
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Hub"]
+__all__ = ["FUTILE", "PATIENCE", "Hub", "ended"]
 
 # How long an early event waits for those before it, in seconds.
-_PATIENCE = 0.05
+PATIENCE = 0.05
 # Events read from a log at once.
 _PAGE = 100
 # How long a channel stays listened to after its last listener, in seconds.
@@ -37,8 +39,17 @@ _LINGER = 30.0
 # How often positions are compared with the store's heads, and how far back that looks, in seconds.
 _COMPARE_EVERY = 2.0
 _COMPARE_BACK = 60.0
-# Fills that bring nothing before what is missing counts as lost.
-_FUTILE = 3
+# How long such a comparison may take, and for how long none may succeed until a gateway is unready, and until it ends
+# what it cannot vouch for any more: a right that ended meanwhile would have been heard in the log.
+_COMPARE_TIMEOUT = 3.0
+_UNREADY_AFTER = 5.0
+_BLIND_AFTER = 30.0
+# Fills that do not bring what is missing before it counts as lost.
+FUTILE = 3
+# How soon a log that could not be read is read again.
+_RETRY = 1.0
+# Events of a log that began anew that are still brought; of a longer one the client loads a snapshot anyway.
+_REPLAY = 100
 
 _log = get_logger(__name__)
 
@@ -67,10 +78,13 @@ class Hub:
         self._fanout = Fanout(self._loop, connections_of, self._finished)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._confirmed = math.inf
+        """When positions were last compared with the store, on the loop's clock."""
         broker.attach(self.receive, self._presence_changed, self._lost)
 
     def start(self) -> None:
         """Begin to compare positions and to let go of channels that nobody hears."""
+        self._confirmed = self._loop.time()
         self._keeper = self._loop.create_task(self._keep())
 
     async def close(self) -> None:
@@ -79,6 +93,10 @@ class Hub:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def unconfirmed(self) -> bool:
+        """Whether this gateway may be deaf to durable events: the store has not told where logs stand for a while."""
+        return self._loop.time() - self._confirmed > _UNREADY_AFTER
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine that belongs to the hub; a failure is logged."""
@@ -94,7 +112,7 @@ class Hub:
     # Channels
 
     def open(self, name: str) -> HubChannel:
-        """The channel, being listened to from now on; wait for `ready` before its position means anything.
+        """The channel, being listened to from now on; `settle` before its position means anything.
 
         Raises:
             Refused: `not_found` for an undeclared namespace.
@@ -106,22 +124,21 @@ class Hub:
                 raise Refused("not_found", f"There is no namespace {name.partition(':')[0]!r}.")
             channel = self.channels[name] = HubChannel(name, declaration.cls)
             channel.idle_since = self._loop.time()
-        if channel.listening is None:
+        if not channel.ready and channel.listening is None:
             channel.listening = self._loop.create_future()
             self.spawn(self._begin_listening(channel, channel.listening))
         return channel
 
-    async def ready(self, channel: HubChannel) -> None:
-        """Wait until the broker has confirmed and the position is known.
+    async def settle(self, channels: Iterable[HubChannel], timeout: float) -> None:
+        """Wait until these channels are ready or cannot be; `check` tells which."""
+        waiting = {channel.listening for channel in channels if channel.listening is not None}
+        if waiting:
+            await asyncio.wait(waiting, timeout=timeout)
 
-        Raises:
-            Refused: `unavailable` if the broker or the log does not answer.
-        """
-        assert channel.listening is not None
-        if channel.listening.done():
-            channel.listening.result()
-        else:
-            await asyncio.shield(channel.listening)
+    def check(self, channel: HubChannel) -> None:
+        """Raise `Refused` with `unavailable` if the broker or the log of a channel does not answer."""
+        if not channel.ready or (channel.namespace.kind == "durable" and self._blind()):
+            raise Refused("unavailable", f"{channel.name} cannot be heard now; try again.", outcome="none")
 
     async def _begin_listening(self, channel: HubChannel, listening: asyncio.Future[None]) -> None:
         try:
@@ -129,14 +146,20 @@ class Hub:
             if channel.logged:
                 head = await self.head(channel)
                 channel.epoch, channel.offset, channel.first = head.epoch, head.offset, head.first
-            listening.set_result(None)
+            channel.ready = True
+            if channel.stale:
+                # Something came while the head was asked for, and nobody knows on which side of it it lies.
+                self._fill_soon(channel)
         except Exception as exc:
+            _log.error(
+                "cannot listen",
+                channel=channel.name,
+                reason=str(exc),
+                exc_info=None if isinstance(exc, Refused) else exc,
+            )
+        finally:
             channel.listening = None
-            refusal = exc if isinstance(exc, Refused) else Refused("unavailable", "The channel cannot be heard now.")
-            if not isinstance(exc, Refused):
-                _log.error("cannot listen", channel=channel.name, exc_info=exc)
-            listening.set_exception(refusal)
-            listening.exception()  # nobody may be waiting any more
+            listening.set_result(None)
 
     async def head(self, channel: HubChannel) -> LogHead:
         """Where the channel's log stands, as the log says."""
@@ -144,21 +167,24 @@ class Hub:
             return await self._broker.head(channel.name)
         return await self._reader.head(channel.name)
 
-    async def read(self, channel: HubChannel, after: int, limit: int = _PAGE) -> tuple[LogHead, list[Envelope]]:
+    async def read(self, channel: HubChannel, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         """A page of the channel's log."""
         if channel.namespace.kind == "live":
             return await self._broker.read(channel.name, after, limit)
         return await self._reader.read(channel.name, after, limit)
 
-    def touch(self, channel: HubChannel) -> None:
-        """Note whether anybody still listens."""
+    def end_start(self, channel: HubChannel, subscription: Subscription) -> None:
+        """The start is over, one way or the other."""
+        channel.end_start(subscription)
+        self._touch(channel)
+
+    def _touch(self, channel: HubChannel) -> None:
         if channel.vacant():
             channel.idle_since = self._loop.time()
 
     def join(self, channel: HubChannel, connection: Connection) -> None:
         """Take up a listener that has everything up to the hub's position."""
         channel.join(connection)
-        channel.idle_since = 0.0
         self.subscriptions += 1
         if channel.namespace.presence and connection.user:
             self.spawn(self._broker.enter(channel.name, connection.user, connection.session.id))
@@ -172,7 +198,7 @@ class Hub:
         self.subscriptions -= 1
         if channel.namespace.presence and connection.user:
             self.spawn(self._broker.leave(name, connection.user, connection.session.id))
-        self.touch(channel)
+        self._touch(channel)
 
     def pause(self, connection: Connection) -> None:
         """A connection's socket takes no more for now: it leaves the fast sets."""
@@ -186,6 +212,8 @@ class Hub:
     def resume(self, connection: Connection) -> None:
         """A connection reads again."""
         for name in connection.session.subscriptions:
+            if connection.slow:
+                return  # what it was told just now was too much already
             channel = self.channels.get(name)
             if channel is not None:
                 self._fanout.catch_up(channel, connection)
@@ -202,82 +230,132 @@ class Hub:
             if not envelope.offset:
                 self._deliver(channel, event_delivery(envelope))
             elif envelope.epoch != channel.epoch:
+                channel.stale = True
                 self._fill_soon(channel)
             elif envelope.offset == channel.offset + 1:
                 self._advance(channel, envelope)
+                self._follow(channel)
             elif envelope.offset > channel.offset:
                 self._wait_for_others(channel, envelope)
 
     def _advance(self, channel: HubChannel, envelope: Envelope) -> None:
-        """Deliver the next event, and the early ones that follow it."""
-        channel.unsettled = 0
-        following: Envelope | None = envelope
-        while following is not None:
-            delivery = event_delivery(following)
-            channel.offset = following.offset
-            channel.remember(delivery)
-            self._deliver(channel, delivery)
-            following = None
-            if channel.early is not None:
-                following = channel.early.pop(channel.offset + 1, None)
-                channel.early = channel.early or None
+        """Deliver the next event."""
+        channel.futile = 0
+        delivery = event_delivery(envelope)
+        channel.offset = envelope.offset
+        channel.remember(delivery)
+        self._deliver(channel, delivery)
+
+    def _follow(self, channel: HubChannel) -> None:
+        """Deliver the early events that are next now."""
+        early = channel.early
+        if early is None:
+            return
+        while (following := early.pop(channel.offset + 1, None)) is not None:
+            self._advance(channel, following)
+        channel.early = {offset: event for offset, event in early.items() if offset > channel.offset} or None
 
     def _deliver(self, channel: HubChannel, delivery: Delivery) -> None:
         channel.number += 1
         delivery.number = channel.number
-        channel.queue(delivery)
-        self._fanout.schedule(channel)
+        if not channel.vacant():
+            channel.queue(delivery)
+            self._fanout.schedule(channel)
 
     def _finished(self, channel: HubChannel, deliveries: list[Delivery]) -> None:
         """All listeners have these; end the subscriptions that end with them."""
         for delivery in deliveries:
-            if delivery.ends is None:
+            if delivery.ends is not None:
+                self._end(channel, delivery.ends, delivery.offset)
+
+    def _end(self, channel: HubChannel, users: list[str], offset: int) -> None:
+        everybody = "*" in users
+        refusal = ended(channel.name)
+        for connection in channel.listeners():
+            if everybody or connection.user in users:
+                # UNSUB-11: what a slow listener missed up to here is told before.
+                self._fanout.catch_up(channel, connection)
+                connection.end_subscription(channel.name, refusal)
+        for subscription, start in list((channel.starting or {}).items()):
+            if not everybody and start.connection.user not in users:
                 continue
-            refusal = Refused("forbidden", f"Your right to listen to {channel.name} has ended.")
-            everybody = "*" in delivery.ends
-            for connection in {*channel.listeners(), *(channel.beginning or ())}:
-                if everybody or connection.user in delivery.ends:
-                    connection.end_subscription(channel.name, refusal)
+            if subscription.state is SubscriptionState.ACTIVE:
+                start.ends = offset if start.ends is None else start.ends
+            elif start.connection.is_current(subscription):
+                start.connection.end_subscription(channel.name, refusal)
 
     def _wait_for_others(self, channel: HubChannel, envelope: Envelope) -> None:
         if channel.early is None:
             channel.early = {}
-            self._loop.call_later(_PATIENCE, self._still_early, channel)
         channel.early[envelope.offset] = envelope
+        self._have_patience(channel)
+
+    def _have_patience(self, channel: HubChannel) -> None:
+        if not channel.patient:
+            channel.patient = True
+            self._loop.call_later(PATIENCE, self._still_early, channel)
 
     def _still_early(self, channel: HubChannel) -> None:
+        channel.patient = False
         if channel.early is not None:
             self._fill_soon(channel)
 
     # Reading what the broker did not bring
 
     def _fill_soon(self, channel: HubChannel) -> None:
-        if not channel.filling:
+        if channel.ready and not channel.filling and self.channels.get(channel.name) is channel:
             channel.filling = True
             self.spawn(self._fill(channel))
 
     async def _fill(self, channel: HubChannel) -> None:
         try:
-            while self.channels.get(channel.name) is channel:
-                head, envelopes = await self.read(channel, channel.offset)
-                if not self.absorb(channel, head, envelopes):
-                    break
+            behind = True
+            while behind and self.channels.get(channel.name) is channel:
+                channel.stale = False
+                head, _ = await self.pull(channel, channel.offset)
+                behind = channel.stale or head.epoch != channel.epoch or head.offset > channel.offset
+        except Exception as exc:
+            _log.warning("cannot read a log", channel=channel.name, reason=str(exc))
+            self._loop.call_later(_RETRY, self._fill_soon, channel)
+            return
         finally:
             channel.filling = False
         if channel.early is not None:
             # The log does not have what the early events announce: it is behind, or it is lost.
-            channel.unsettled += 1
-            if channel.unsettled >= _FUTILE:
+            channel.futile += 1
+            if channel.futile >= FUTILE:
                 self._give_up(channel)
-            else:
-                self._loop.call_later(_PATIENCE, self._still_early, channel)
+            if channel.early is not None:
+                self._have_patience(channel)
 
-    def absorb(self, channel: HubChannel, head: LogHead, envelopes: list[Envelope]) -> bool:
-        """Deliver what was read from the log, as far as it is news; whether there may be more to read."""
+    async def pull(self, channel: HubChannel, after: int, limit: int = _PAGE) -> tuple[LogHead, list[Envelope]]:
+        """A page of the channel's log after an offset that the hub has reached; what is news is delivered."""
+        epoch = channel.epoch
+        head, envelopes = await self.read(channel, after, limit)
+        # What was asked for before another read told a new epoch may be of the old one, and says nothing.
+        if channel.epoch == epoch:
+            self._absorb(channel, head, envelopes)
+        return head, envelopes
+
+    async def reach(self, channel: HubChannel, offset: int) -> None:
+        """Bring the hub to an offset that its log is known to have.
+
+        Raises:
+            Refused: `unavailable`: the log does not have it.
+        """
+        epoch = channel.epoch
+        while channel.offset < offset and channel.epoch == epoch:
+            before = channel.offset
+            await self.pull(channel, before)
+            if channel.offset == before:
+                raise Refused("unavailable", f"The log of {channel.name} is behind; try again.", outcome="none")
+
+    def _absorb(self, channel: HubChannel, head: LogHead, envelopes: list[Envelope]) -> None:
+        """Deliver what was read from the log, as far as it is news."""
         if head.epoch != channel.epoch:
             self._reset(channel, head)
-            return head.offset > channel.offset
-        channel.first = head.first
+            return
+        channel.first = max(channel.first, head.first)
         for envelope in envelopes:
             if envelope.offset <= channel.offset:
                 continue
@@ -287,7 +365,7 @@ class Hub:
         if not envelopes and head.offset > channel.offset:
             # Everything that was missed has been trimmed.
             self._skip(channel, head.offset, "trimmed")
-        return head.offset > channel.offset
+        self._follow(channel)
 
     def _reset(self, channel: HubChannel, head: LogHead) -> None:
         """The log is another one: earlier positions are void, and its events follow from its first."""
@@ -295,52 +373,73 @@ class Hub:
         channel.early = None
         channel.offset = 0
         channel.first = head.first
-        self._skip(channel, max(0, head.first - 1), "reset")
+        before = head.first - 1
+        self._skip(channel, before if head.offset - before <= _REPLAY else head.offset, "reset")
+        if head.offset > channel.offset:
+            self._fill_soon(channel)
 
     def _skip(self, channel: HubChannel, to: int, reason: GapReason) -> None:
         metrics.gaps[reason] += 1
         channel.forget()
         self._deliver(channel, gap_delivery(channel.name, channel.epoch, channel.offset, to, reason))
         channel.offset = to
-        if channel.early is not None:
-            channel.early = {o: e for o, e in channel.early.items() if o > to} or None
 
     def _give_up(self, channel: HubChannel) -> None:
         assert channel.early is not None
         nearest = min(channel.early)
         _log.warning("events are missing from the log", channel=channel.name, after=channel.offset, before=nearest)
+        channel.futile = 0
         self._skip(channel, nearest - 1, "trimmed")
-        if channel.early is not None and (following := channel.early.pop(nearest, None)) is not None:
-            channel.early = channel.early or None
-            self._advance(channel, following)
+        self._follow(channel)
 
     def _lost(self) -> None:
-        """The broker was deaf for a while: every channel is compared with its log."""
+        """The broker was deaf for a while: every channel is compared with its log, and who is present is told anew."""
         for channel in self.channels.values():
-            if channel.logged and channel.listening is not None and channel.listening.done():
+            if channel.logged:
+                channel.stale = True
                 self._fill_soon(channel)
+            if channel.namespace.presence:
+                self._tell_soon(channel)
+
+    # Keeping
 
     async def _keep(self) -> None:
         """Compare positions with the store's heads, and let go of channels that nobody hears."""
+        compared = self._wall()
         while True:
             await asyncio.sleep(_COMPARE_EVERY)
+            self._let_go()
+            now = self._wall()
             try:
-                heads = await self._reader.changed(int((self._wall() - _COMPARE_BACK) * 1000))
-            except Refused as exc:
-                _log.warning("cannot compare positions", reason=str(exc))
+                async with asyncio.timeout(_COMPARE_TIMEOUT):
+                    heads = await self._reader.changed(int((min(now, compared) - _COMPARE_BACK) * 1000))
+            except Exception as exc:
+                _log.warning("cannot compare positions", reason=str(exc) or type(exc).__name__)
+                if self._blind():
+                    self._end_durable()
                 continue
+            compared = now
+            self._confirmed = self._loop.time()
             for name, head in heads.items():
                 channel = self.channels.get(name)
-                if channel is None or channel.listening is None or not channel.listening.done():
-                    continue
-                if head.epoch != channel.epoch or head.offset > channel.offset:
+                if channel is not None and (head.epoch != channel.epoch or head.offset > channel.offset):
                     self._fill_soon(channel)
-            self._let_go()
+
+    def _blind(self) -> bool:
+        return self._loop.time() - self._confirmed > _BLIND_AFTER
+
+    def _end_durable(self) -> None:
+        """Fail closed: nobody listens to what may have been taken away from them."""
+        refusal = Refused("unavailable", "The store cannot be reached; subscribe again from your position.")
+        for channel in self.channels.values():
+            if channel.namespace.kind == "durable":
+                for connection in channel.listeners():
+                    connection.end_subscription(channel.name, refusal)
 
     def _let_go(self) -> None:
         before = self._loop.time() - _LINGER
         for name, channel in list(self.channels.items()):
-            if channel.idle_since and channel.idle_since < before and channel.vacant():
+            if channel.vacant() and channel.idle_since < before and channel.listening is None:
                 del self.channels[name]
                 self._broker.unlisten(name)
 
@@ -350,14 +449,33 @@ class Hub:
         channel = self.channels.get(change.channel)
         if channel is None:
             return
-        hole = channel.presence_revision and change.revision != channel.presence_revision + 1
-        channel.presence_revision = change.revision
-        if hole:
-            self.spawn(self._tell_members(channel))
+        known, channel.presence_revision = channel.presence_revision, change.revision
+        if channel.telling:
+            return
+        if known and change.revision != known + 1:
+            self._tell_soon(channel)
         else:
             self._deliver(channel, presence_delivery(change))
 
+    def _tell_soon(self, channel: HubChannel) -> None:
+        if not channel.telling:
+            channel.telling = True
+            self.spawn(self._tell_members(channel))
+
     async def _tell_members(self, channel: HubChannel) -> None:
-        state = await self._broker.presence(channel.name)
-        channel.presence_revision = state.revision
-        self._deliver(channel, members_delivery(channel.name, state))
+        """Tell everybody the whole list (PRES-3). Changes that come meanwhile are in it, or it is read again."""
+        try:
+            while True:
+                channel.presence_revision = 0
+                state = await self._broker.presence(channel.name)
+                if state.revision >= channel.presence_revision:
+                    break
+            channel.presence_revision = state.revision
+            self._deliver(channel, members_delivery(channel.name, state))
+        finally:
+            channel.telling = False
+
+
+def ended(channel: str) -> Refused:
+    """Why a subscription is over whose right was taken away."""
+    return Refused("forbidden", f"Your right to listen to {channel} has ended.")

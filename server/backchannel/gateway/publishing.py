@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from ..relay.relay import Grant
 from ..session import effects as e
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
-from .rights import LEASE, Rights
+from .rights import LEASE, Rights, publish_entry
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -28,21 +29,35 @@ __all__ = ["Publishing"]
 
 _log = get_logger(__name__)
 
+# Grants kept per connection: a client may name any number of channels.
+_KEPT_GRANTS = 64
+# How long a refusal is kept, in seconds.
+_REFUSAL_KEPT = 1.0
+
 
 class Publishing:
     """Checks, validates and publishes what clients send. Per connection in the order sent."""
 
-    def __init__(self, app: App, broker: Broker, rights: Rights) -> None:
+    def __init__(
+        self,
+        app: App,
+        broker: Broker,
+        rights: Rights,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        flush_soon: Callable[[Connection], None],
+    ) -> None:
         self._app = app
         self._broker = broker
         self._rights = rights
+        self._spawn = spawn
+        self._flush_soon = flush_soon
         self._loop = asyncio.get_running_loop()
         self._decoders = {
             name: (msgspec.json.Decoder(event.cls), msgspec.msgpack.Decoder(event.cls))
             for name, event in app.events.items()
         }
         self._queues: dict[Connection, deque[e.PublishEvent]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def publish(self, connection: Connection, effect: e.PublishEvent) -> None:
         """Publish for a connection; it is answered if it asked with an id.
@@ -50,13 +65,14 @@ class Publishing:
         A task exists only while a connection has something to publish, so what it sends stays in order.
         """
         queue = self._queues.get(connection)
-        if queue is not None:
+        if queue is None:
+            queue = self._queues[connection] = deque((effect,))
+            self._spawn(self._drain(connection, queue))
+        elif len(queue) < connection.session.limits.open_requests:
             queue.append(effect)
-            return
-        self._queues[connection] = deque((effect,))
-        task = self._loop.create_task(self._drain(connection, self._queues[connection]))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        else:
+            # Without ids they are not bounded by the open requests of the session.
+            self._fail(connection, effect, Refused("limit_exceeded", "Too many events wait; publish slower."))
 
     async def _drain(self, connection: Connection, queue: deque[e.PublishEvent]) -> None:
         try:
@@ -64,29 +80,33 @@ class Publishing:
                 await self._publish(connection, queue.popleft())
         finally:
             del self._queues[connection]
-            connection.flush()
 
     async def _publish(self, connection: Connection, effect: e.PublishEvent) -> None:
-        session = connection.session
         try:
             reply = await self._accept(connection, effect)
         except Refused as exc:
-            metrics.errors[exc.code] += 1
-            if effect.id is not None:
-                connection.perform(session.failed(effect.id, exc))
+            self._fail(connection, effect, exc)
         except Exception as exc:
             _log.error("cannot publish", channel=effect.channel, exc_info=exc)
-            if effect.id is not None:
-                connection.perform(session.failed(effect.id, Refused("internal", "The event could not be published.")))
+            self._fail(connection, effect, Refused("internal", "The event could not be published."))
         else:
             if effect.id is not None:
+                session = connection.session
                 connection.perform(session.answered(effect.id, session.codec.encode(reply)))
+                self._flush_soon(connection)
+
+    def _fail(self, connection: Connection, effect: e.PublishEvent, refusal: Refused) -> None:
+        if effect.id is None:
+            metrics.errors[refusal.code] += 1  # PUB-1: nobody is told
+            return
+        connection.perform(connection.session.failed(effect.id, refusal))
+        self._flush_soon(connection)
 
     async def _accept(self, connection: Connection, effect: e.PublishEvent) -> f.PublishReply:
         namespace, event = self._declarations(effect.channel, effect.name)
         decoders = self._decoders[event.name]
         value = decode_data(decoders[1 if connection.session.codec.binary else 0], effect.data)
-        grant = await self._grant(connection, effect.channel)
+        grant = await self._grant(connection, effect.channel, effect.name)
         if not grant.allowed:
             raise Refused(grant.code, grant.message or f"You may not publish on {effect.channel}.")
         principal = connection.session.principal
@@ -103,9 +123,7 @@ class Publishing:
             self._broker.publish((envelope,))
             return f.PublishReply()
         publication = f"{principal.id}\x1f{effect.key}" if effect.key is not None else None
-        head = await self._broker.append(
-            envelope, LogBounds(namespace.cls.history, namespace.cls.max_age), publication
-        )
+        head = await self._broker.append(envelope, LogBounds(namespace.cls.history, namespace.cls.max_age), publication)
         return f.PublishReply(head.epoch, head.offset)
 
     def _declarations(self, channel: str, name: str) -> tuple[NamespaceDeclaration, EventDeclaration]:
@@ -119,19 +137,20 @@ class Publishing:
             raise Refused("not_found", f"There is no event {name!r}.")
         return namespace, event
 
-    async def _grant(self, connection: Connection, channel: str) -> Grant:
-        """The right to publish on a channel, leased."""
+    async def _grant(self, connection: Connection, channel: str, name: str) -> Grant:
+        """The right to publish this event on a channel, leased."""
         now = self._loop.time()
-        if connection.may_publish is not None and (leased := connection.may_publish.get(channel)) is not None:
+        entry = publish_entry(channel, name)
+        if connection.may_publish is not None and (leased := connection.may_publish.get(entry)) is not None:
             until, grant = leased
             if until > now:
                 return grant
         principal = connection.session.principal
         assert principal is not None
-        answer = await self._rights.may(principal, publish=[channel], connection=connection.session.id)
-        grant = answer.publish.get(channel, Grant(False))
-        if connection.may_publish is None:
+        answer = await self._rights.may(principal, publish=[entry], connection=connection.session.id)
+        grant = answer.publish.get(entry, Grant(False))
+        if connection.may_publish is None or len(connection.may_publish) >= _KEPT_GRANTS:
             connection.may_publish = {}
         # A refusal is kept for a moment only: the right may be given any time.
-        connection.may_publish[channel] = (now + (LEASE if grant.allowed else 1.0), grant)
+        connection.may_publish[entry] = (now + (LEASE if grant.allowed else _REFUSAL_KEPT), grant)
         return grant

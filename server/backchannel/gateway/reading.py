@@ -13,9 +13,10 @@ from backchannel_protocol import frames as f
 from ..broker.broker import Broker, Envelope, LogHead
 from ..session import effects as e
 from ..telemetry.logs import get_logger
-from ..telemetry.metrics import metrics
 
 if TYPE_CHECKING:
+    from ..session.subscription import Subscription
+    from .channel import HubChannel
     from .connection import Connection
     from .hub import Hub
 
@@ -57,61 +58,82 @@ class Reading:
         try:
             data = await self._history(connection, effect)
         except Refused as exc:
-            metrics.errors[exc.code] += 1
-            connection.do(session.failed(effect.id, exc))
+            effects = session.failed(effect.id, exc)
         except Exception as exc:
             _log.error("cannot read history", channel=effect.channel, exc_info=exc)
-            connection.do(session.failed(effect.id, Refused("internal", "The history could not be read.")))
+            effects = session.failed(effect.id, Refused("internal", "The history could not be read."))
         else:
-            connection.do(session.answered(effect.id, data))
+            effects = session.answered(effect.id, data)
+        connection.do(effects)
 
     async def _history(self, connection: Connection, effect: e.ReadHistory) -> bytes:
-        channel = self._hub.open(effect.channel)
+        channel, subscription = self._listened(connection, effect.channel)
         if not channel.logged:
             raise Refused("invalid", f"{effect.channel} is ephemeral: it has no history.")
-        await self._hub.ready(channel)
-        subscription = connection.session.subscriptions.get(effect.channel)
-        barred = subscription.after if subscription is not None else 0
-        position = effect.since or effect.before
-        if position is not None and position.epoch != channel.epoch:
-            raise Refused(
-                "conflict",
-                "That position is of another epoch and void: load a snapshot.",
-                details={"epoch": channel.epoch},
-            )
+        barred = subscription.after
         if effect.since is not None:
             head, envelopes = await self._hub.read(channel, max(effect.since.offset, barred), effect.limit)
         else:
-            end = effect.before.offset if effect.before is not None else channel.offset + 1
+            end = channel.offset + 1
+            if effect.before is not None and effect.before.offset != end:
+                if effect.before.offset > end:
+                    end = (await self._hub.head(channel)).offset + 1
+                end = min(effect.before.offset, end)
             head, envelopes = await self._hub.read(channel, max(end - 1 - effect.limit, barred, 0), effect.limit)
             envelopes = [envelope for envelope in envelopes if envelope.offset < end]
-        return _page(connection, head, barred, envelopes)
+        position = effect.since or effect.before
+        if position is not None and position.epoch != head.epoch:
+            raise Refused(
+                "conflict",
+                "That position is of another epoch and void: load a snapshot.",
+                details={"epoch": head.epoch},
+            )
+        if not connection.is_current(subscription):
+            raise _not_listening(effect.channel)
+        return _page(connection, head, barred, envelopes, upwards=effect.since is not None)
+
+    def _listened(self, connection: Connection, name: str) -> tuple[HubChannel, Subscription]:
+        subscription = connection.session.subscriptions.get(name)
+        channel = self._hub.channels.get(name)
+        if subscription is None or channel is None:
+            raise _not_listening(name)
+        return channel, subscription
 
     async def presence(self, connection: Connection, effect: e.ReadPresence) -> None:
         """Answer who is present."""
         session = connection.session
-        channel = self._hub.channels.get(effect.channel)
-        if channel is None or not channel.namespace.presence:
-            connection.do(
-                session.failed(effect.id, Refused("invalid", f"{effect.channel} does not tell who is present."))
-            )
-            return
+        try:
+            presence = await self._presence(connection, effect)
+        except Refused as exc:
+            effects = session.failed(effect.id, exc)
+        except Exception as exc:
+            _log.error("cannot read presence", channel=effect.channel, exc_info=exc)
+            effects = session.failed(effect.id, Refused("internal", "Who is present could not be read."))
+        else:
+            effects = session.present(effect.id, presence)
+        connection.do(effects)
+
+    async def _presence(self, connection: Connection, effect: e.ReadPresence) -> f.Presence:
+        channel, subscription = self._listened(connection, effect.channel)
+        if not channel.namespace.presence:
+            raise Refused("invalid", f"{effect.channel} does not tell who is present.")
         state = await self._broker.presence(effect.channel)
-        connection.do(
-            session.present(
-                effect.id,
-                f.Presence(
-                    id=effect.id,
-                    channel=effect.channel,
-                    revision=state.revision,
-                    members=state.members,
-                    count=len(state.members),
-                ),
-            )
+        if not connection.is_current(subscription):
+            raise _not_listening(effect.channel)
+        return f.Presence(
+            id=effect.id,
+            channel=effect.channel,
+            revision=state.revision,
+            members=state.members,
+            count=len(state.members),
         )
 
 
-def _page(connection: Connection, head: LogHead, barred: int, envelopes: Sequence[Envelope]) -> bytes:
+def _not_listening(channel: str) -> Refused:
+    return Refused("forbidden", f"Subscribe to {channel} first; who may listen may read.")
+
+
+def _page(connection: Connection, head: LogHead, barred: int, envelopes: Sequence[Envelope], *, upwards: bool) -> bytes:
     codec = connection.session.codec
     events = [
         _Event(
@@ -122,6 +144,17 @@ def _page(connection: Connection, head: LogHead, barred: int, envelopes: Sequenc
             subject=envelope.subject,
             time=envelope.time,
         )
-        for envelope in envelopes
+        for envelope in _fitting(envelopes, connection.gateway.max_queued // 2, upwards=upwards)
     ]
     return codec.encode(_Page(head.epoch, head.offset, max(head.first, barred + 1), events))
+
+
+def _fitting(envelopes: Sequence[Envelope], size: int, *, upwards: bool) -> Sequence[Envelope]:
+    """As many as may wait to be sent (HIST-3), but one at least; the first ones, or the last ones."""
+    left = size
+    for count, envelope in enumerate(envelopes if upwards else reversed(envelopes)):
+        left -= len(envelope.data)
+        if left < 0:
+            count = max(count, 1)
+            return envelopes[:count] if upwards else envelopes[-count:]
+    return envelopes

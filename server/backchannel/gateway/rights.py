@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..auth.principal import Principal
     from .gateway import Gateway
 
-__all__ = ["LEASE", "Rights"]
+__all__ = ["LEASE", "Rights", "publish_entry", "refusal_of"]
 
 LEASE = 60.0
 """Seconds that a grant holds."""
@@ -34,10 +34,16 @@ class Rights:
         self._gateway = gateway
 
     async def may(
-        self, principal: Principal, *, listen: list[str] | None = None, publish: list[str] | None = None,
+        self,
+        principal: Principal,
+        *,
+        listen: list[str] | None = None,
+        publish: list[str] | None = None,
         connection: str = "",
     ) -> MayReply:
-        """The grants for these channels. The token's `caps` narrow them; a user's own channel needs no question.
+        """The grants for these channels, and for these entries of `publish_entry`.
+
+        The token's `caps` narrow them; a user's own channel needs no question.
 
         Raises:
             Refused: no worker answered.
@@ -48,13 +54,14 @@ class Rights:
             ("listen", listen or [], answer.listen, ask.listen),
             ("publish", publish or [], answer.publish, ask.publish),
         ):
-            for channel in channels:
+            for entry in channels:
+                channel = entry.partition(" ")[0]
                 if not principal.may(verb, channel):
-                    grants[channel] = Grant(False, message=f"The token's caps do not include {verb}:{channel}.")
+                    grants[entry] = Grant(False, message=f"The token's caps do not include {verb}:{channel}.")
                 elif verb == "listen" and principal.user and channel == f"user:{principal.user}":
-                    grants[channel] = Grant(True)
+                    grants[entry] = Grant(True)
                 else:
-                    questions.append(channel)
+                    questions.append(entry)
         if ask.listen or ask.publish:
             reply = await self._ask(principal, ask, connection)
             answer.listen.update(reply.listen)
@@ -77,6 +84,11 @@ class Rights:
         if reply.failure is not None:
             raise reply.failure.refused()
         return _decode(reply.data)
+
+
+def publish_entry(channel: str, name: str) -> str:
+    """What a worker is asked for the right to publish an event on a channel."""
+    return f"{channel} {name}"
 
 
 def refusal_of(channel: str, grant: Grant) -> Refused:

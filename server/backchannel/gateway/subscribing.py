@@ -1,14 +1,15 @@
 """Subscribing: from a wish to listen to a place in the hub, without a race.
 
 Listen, read the log from the client's position *through the hub*, join in the same tick at the hub's position (design:
-*the way of an event* 5). A subscription is registered before its right is checked, and an event that takes the right away
-voids the answer (6): every step asks whether the session still wants this very subscription.
+*the way of an event* 5). A subscription is registered before its right is checked, and an event that takes the right
+away voids the answer (6): every step asks whether the session still wants this very subscription.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from backchannel_protocol import Refused
 from backchannel_protocol.frames import Position
@@ -19,8 +20,9 @@ from ..session.position import begin
 from ..session.subscription import Subscription, SubscriptionState
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
-from .channel import HubChannel
-from .delivery import event_delivery, gap_delivery, joined
+from .channel import HubChannel, Start
+from .delivery import Delivery, event_delivery, gap_delivery, joined
+from .hub import FUTILE, PATIENCE, ended
 from .rights import LEASE, Rights, refusal_of
 
 if TYPE_CHECKING:
@@ -31,10 +33,19 @@ __all__ = ["Subscribing"]
 
 _log = get_logger(__name__)
 
-# Missed events written between two looks at the socket.
+# Missed events, and bytes of their data, written between two looks at the socket.
 _CHUNK = 100
+_CHUNK_BYTES = 64 * 1024
 # A grant that cannot be renewed is kept this long beyond its lease before it fails closed, in seconds.
 _LENIENCE = 30.0
+
+
+class _Begun(NamedTuple):
+    """A wish that is being fulfilled."""
+
+    wish: e.Subscribe
+    channel: HubChannel
+    start: Start
 
 
 class Subscribing:
@@ -43,10 +54,11 @@ class Subscribing:
     def __init__(self, gateway: Gateway, rights: Rights) -> None:
         self._gateway = gateway
         self._rights = rights
+        self._renewing: set[Connection] = set()
 
     async def begin(self, connection: Connection, wanted: list[e.Subscribe]) -> None:
         """Start these subscriptions. One that is refused does not hold up the others (P4)."""
-        begun: list[tuple[e.Subscribe, HubChannel]] = []
+        begun: list[_Begun] = []
         try:
             for wish in wanted:
                 try:
@@ -54,118 +66,150 @@ class Subscribing:
                 except Refused as exc:
                     self._refuse(connection, wish.subscription, exc)
                 else:
-                    if channel.beginning is None:
-                        channel.beginning = set()
-                    channel.beginning.add(connection)
-                    begun.append((wish, channel))
+                    begun.append(_Begun(wish, channel, channel.begin_start(wish.subscription, connection)))
             await self._check_and_start(connection, begun)
+        except Exception as exc:
+            _log.error("cannot subscribe", exc_info=exc)
+            failed = Refused("internal", "The subscription could not be started.")
+            for wish, _, _ in begun:
+                if wish.subscription.state is SubscriptionState.PENDING:
+                    self._refuse(connection, wish.subscription, failed)
         finally:
-            for _, channel in begun:
-                if channel.beginning is not None:
-                    channel.beginning.discard(connection)
-                    channel.beginning = channel.beginning or None
-                self._gateway.hub.touch(channel)
+            for wish, channel, _ in begun:
+                self._gateway.hub.end_start(channel, wish.subscription)
 
-    async def _check_and_start(self, connection: Connection, begun: list[tuple[e.Subscribe, HubChannel]]) -> None:
+    async def _check_and_start(self, connection: Connection, begun: list[_Begun]) -> None:
+        hub = self._gateway.hub
+        await hub.settle([channel for _, channel, _ in begun], self._gateway.limits.call)
+        ready = []
+        for one in begun:
+            try:
+                hub.check(one.channel)
+            except Refused as exc:
+                self._refuse(connection, one.wish.subscription, exc)
+            else:
+                if connection.is_current(one.wish.subscription):
+                    ready.append(one)
         principal = connection.session.principal
         assert principal is not None
-        ready: list[tuple[e.Subscribe, HubChannel]] = []
-        for wish, channel in begun:
-            try:
-                await self._gateway.hub.ready(channel)
-            except Refused as exc:
-                self._refuse(connection, wish.subscription, exc)
-            else:
-                ready.append((wish, channel))
         try:
             answer = await self._rights.may(
-                principal, listen=[channel.name for _, channel in ready], connection=connection.session.id
+                principal, listen=[channel.name for _, channel, _ in ready], connection=connection.session.id
             )
         except Refused as exc:
-            for wish, _ in ready:
+            for wish, _, _ in ready:
                 self._refuse(connection, wish.subscription, exc)
             return
-        for wish, channel in ready:
+        for wish, channel, start in ready:
+            subscription = wish.subscription
             grant = answer.listen.get(channel.name, Grant(False))
             if not grant.allowed:
-                self._refuse(connection, wish.subscription, refusal_of(channel.name, grant))
+                self._refuse(connection, subscription, refusal_of(channel.name, grant))
                 continue
-            wish.subscription.after = grant.after
-            wish.subscription.leased = self._gateway.now() + LEASE
+            subscription.after = grant.after
+            subscription.leased = self._gateway.now() + LEASE
             try:
-                await self._start(connection, wish.subscription, channel, wish.since)
+                await self._start(connection, subscription, channel, start, wish.since)
             except Refused as exc:
-                self._refuse(connection, wish.subscription, exc)
+                self._refuse(connection, subscription, exc)
             except Exception as exc:
                 _log.error("cannot subscribe", channel=channel.name, exc_info=exc)
-                self._refuse(
-                    connection, wish.subscription, Refused("internal", "The subscription could not be started.")
-                )
+                self._refuse(connection, subscription, Refused("internal", "The subscription could not be started."))
 
     def _refuse(self, connection: Connection, subscription: Subscription, refusal: Refused) -> None:
-        metrics.errors[refusal.code] += 1
         connection.do(connection.session.unsubscribed(subscription, refusal))
 
     async def _start(
-        self, connection: Connection, subscription: Subscription, channel: HubChannel, since: Position | None
-    ) -> None:
-        if (
-            since is not None
-            and channel.logged
-            and since.epoch == channel.epoch
-            and channel.since(since.offset) is None
-        ):
-            # The frames in memory do not reach back: the log knows what is still there.
-            head, _ = await self._gateway.hub.read(channel, channel.offset, 1)
-            channel.first = head.first
-        await self._catch_up(connection, subscription, channel, since)
-
-    async def _catch_up(
-        self, connection: Connection, subscription: Subscription, channel: HubChannel, since: Position | None
+        self,
+        connection: Connection,
+        subscription: Subscription,
+        channel: HubChannel,
+        start: Start,
+        since: Position | None,
     ) -> None:
         hub = self._gateway.hub
+        if not channel.logged:
+            since, subscription.after = None, 0
+        if subscription.after > channel.offset:
+            # The worker knows of events that have not come here yet, and that are not for this user.
+            await hub.reach(channel, subscription.after)
+        if since is not None and since.epoch == channel.epoch and channel.since(since.offset) is None:
+            # The frames in memory do not reach back: the log knows what is still there.
+            await hub.pull(channel, channel.offset, 1)
         if not connection.is_current(subscription):
             return
         recovery = channel.namespace.recovery
-        start = begin(
-            since if channel.logged else None,
+        beginning = begin(
+            since,
             channel.head(),
             self._gateway.limits.recovery if recovery is None else recovery,
             subscription.after,
         )
-        if start.verdict == "gap":
-            metrics.gaps["trimmed" if since is not None and since.epoch == channel.epoch else "reset"] += 1
+        if beginning.verdict == "gap" and since is not None:
+            metrics.gaps["trimmed" if since.epoch == channel.epoch else "reset"] += 1
         epoch = channel.epoch
-        connection.do(
-            connection.session.subscribed(subscription, start.verdict, epoch, channel.offset)
-        )
-        at = start.after
+        connection.do(connection.session.subscribed(subscription, beginning.verdict, epoch, channel.offset))
+        await self._catch_up(connection, subscription, channel, start, epoch, beginning.after)
+
+    async def _catch_up(
+        self,
+        connection: Connection,
+        subscription: Subscription,
+        channel: HubChannel,
+        start: Start,
+        epoch: str,
+        at: int,
+    ) -> None:
+        """Send what was missed after an offset, at the pace of the socket, and join in the tick in which it is all."""
+        futile = 0
         while connection.is_current(subscription):
             if channel.epoch != epoch:
                 # The log was replaced while this one caught up: what it has is void.
                 epoch, at = channel.epoch, channel.offset
                 connection.write(gap_delivery(channel.name, epoch, 0, at, "reset").bytes_for(connection))
+                start.ends = None if start.ends is None else 0
+            if start.ends is not None and at >= start.ends:
+                connection.end_subscription(channel.name, ended(channel.name))
+                return
             if at >= channel.offset:
-                hub.join(channel, connection)
+                self._gateway.hub.join(channel, connection)
                 return
             missed = channel.since(at)
             if missed is None:
-                head, envelopes = await hub.read(channel, at, _CHUNK)
-                if not connection.is_current(subscription) or head.epoch != epoch:
-                    hub.absorb(channel, head, envelopes)
+                missed = await self._read(channel, epoch, at)
+                if missed is None:
                     continue
-                missed = [event_delivery(envelope) for envelope in envelopes]
-                if head.first > at + 1 or not missed:
-                    to = (missed[0].offset if missed else head.offset + 1) - 1
-                    missed.insert(0, gap_delivery(channel.name, epoch, at, to, "trimmed"))
-                hub.absorb(channel, head, envelopes)
-            for chunk in (missed[i : i + _CHUNK] for i in range(0, len(missed), _CHUNK)):
+                if not missed:
+                    futile += 1
+                    if futile < FUTILE:
+                        await asyncio.sleep(PATIENCE)
+                        continue
+                    metrics.gaps["trimmed"] += 1
+                    missed = [gap_delivery(channel.name, epoch, at, channel.oldest() - 1, "trimmed")]
+            futile = 0
+            for chunk in _chunks(missed):
                 await self._drained(connection)
                 if not connection.is_current(subscription):
                     return
+                if start.ends is not None:
+                    chunk = [delivery for delivery in chunk if delivery.after < start.ends]
+                    if not chunk:
+                        break
                 connection.write(joined(chunk, connection))
                 metrics.deliveries += len(chunk)
                 at = chunk[-1].offset
+
+    async def _read(self, channel: HubChannel, epoch: str, at: int) -> list[Delivery] | None:
+        """What the log has after an offset; empty where it is behind what the broker brought; None: look again."""
+        head, envelopes = await self._gateway.hub.pull(channel, at, _CHUNK)
+        if channel.epoch != epoch:
+            return None
+        first = envelopes[0].offset - 1 if envelopes else head.offset
+        missed = [event_delivery(envelope) for envelope in envelopes]
+        if first > at:
+            metrics.gaps["trimmed"] += 1
+            missed.insert(0, gap_delivery(channel.name, epoch, at, first, "trimmed"))
+        return missed
 
     async def _drained(self, connection: Connection) -> None:
         """Wait until the socket takes more."""
@@ -176,6 +220,8 @@ class Subscribing:
 
     def renew(self, connection: Connection, within: float) -> None:
         """Ask again for the grants of this connection that end within so many seconds."""
+        if connection in self._renewing:
+            return
         now = self._gateway.now()
         own = f"user:{connection.user}"
         due = [
@@ -186,9 +232,16 @@ class Subscribing:
             and subscription.leased < now + within
         ]
         if due:
+            self._renewing.add(connection)
             self._gateway.hub.spawn(self._renew(connection, due))
 
     async def _renew(self, connection: Connection, due: list[Subscription]) -> None:
+        try:
+            await self._ask_again(connection, due)
+        finally:
+            self._renewing.discard(connection)
+
+    async def _ask_again(self, connection: Connection, due: list[Subscription]) -> None:
         principal = connection.session.principal
         assert principal is not None
         try:
@@ -209,3 +262,17 @@ class Subscribing:
                 subscription.leased = self._gateway.now() + LEASE
             else:
                 connection.end_subscription(subscription.channel, refusal_of(subscription.channel, grant))
+
+
+def _chunks(deliveries: list[Delivery]) -> Iterator[list[Delivery]]:
+    """The same in pieces that are small enough to be written at once."""
+    chunk: list[Delivery] = []
+    size = 0
+    for delivery in deliveries:
+        chunk.append(delivery)
+        size += delivery.size
+        if len(chunk) >= _CHUNK or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -83,9 +83,10 @@ class Gateway(OriginPolicy, Protocol):
     def max_queued(self) -> int:
         """Bytes that may wait to be sent to one connection."""
 
-    def accept(self, transport: Transport, codec: Codec, address: str) -> Connection:
+    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
         """Take a new connection, whose frames travel in `codec`, from the client at `address`.
 
+        `token` is what the handshake's `Authorization` header carried; a `connect` frame's token counts before it.
         What it writes at once leaves behind the answer to the handshake.
 
         Raises:

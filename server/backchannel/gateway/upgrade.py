@@ -108,7 +108,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def late(self) -> None:
         """Refuse a request whose head did not come in time, once the one before it is answered."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
             self._door.heads.add(self)
             return
         self._refusal = problem_of(late_request(), 408)

@@ -101,10 +101,13 @@ class Door:
         self.closing.add(transport)
         if transport.is_closing():
             return
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
+        if not transport.can_write_eof():
             transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # the peer was faster
+            transport.abort()
 
 
 class AwaitsHead(Hashable, Protocol):
@@ -260,7 +263,10 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._state == _ENDED:
             return 0
         waiting = sum(map(len, self._out)) if self._out else 0
-        return waiting + self._transport.get_write_buffer_size()
+        try:
+            return waiting + self._transport.get_write_buffer_size()
+        except RuntimeError:  # as in `_send`
+            return 0
 
     def close(self, code: int, reason: str) -> None:
         if self._state > _OPEN:
@@ -314,7 +320,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _answer_ping(self, payload: bytes) -> None:
         pong = frame(payload, PONG)
-        if self._transport.get_write_buffer_size() > high_mark(self._door.gateway):
+        if self.queued() > high_mark(self._door.gateway):
             # Somebody who sends pings and reads no pongs gets the newest only (section 5.5.3).
             self._pong = pong
         else:
@@ -356,7 +362,7 @@ class WebSocketProtocol(asyncio.Protocol):
         address = door.proxies.client(peer[0] if isinstance(peer, tuple) else "", handshake.forwarded)
         self.write(accept_response(handshake))
         codec = handshake.codec
-        self._connection = gateway.accept(self, codec, address)
+        self._connection = gateway.accept(self, codec, address, handshake.token)
         self._reader = FrameReader(BINARY if codec.binary else TEXT, gateway.frame_limit)
         if self._state == _HANDSHAKE:
             self._state = _OPEN

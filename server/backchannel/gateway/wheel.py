@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..telemetry.logs import get_logger
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -14,9 +16,15 @@ __all__ = ["Wheel"]
 
 _SLOTS = 64
 
+_log = get_logger(__name__)
+
 
 class Wheel:
-    """Connections in slots; each step calls `turn` for those of one slot, and they choose their next."""
+    """Connections in slots; each step calls `turn` for those of one slot, and they choose their next.
+
+    A turn comes up to a step too early rather than too late, but never sooner than the next step; a wish beyond one
+    round comes after a round. A loop that was busy is made up for: steps are counted from when the wheel began.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, step: float, turn: Callable[[Connection], float]) -> None:
         """`turn` returns in how many seconds the connection wants its next turn, or a negative number for never."""
@@ -25,11 +33,13 @@ class Wheel:
         self._turn = turn
         self._slots: list[set[Connection]] = [set() for _ in range(_SLOTS)]
         self._at = 0
+        self._next = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to turn."""
-        self._timer = self._loop.call_later(self._step, self._advance)
+        self._next = self._loop.time() + self._step
+        self._timer = self._loop.call_at(self._next, self._advance)
 
     def stop(self) -> None:
         """Stand still."""
@@ -38,9 +48,9 @@ class Wheel:
             self._timer = None
 
     def put(self, connection: Connection, seconds: float) -> None:
-        """Give a connection its turn in so many seconds (at the earliest the next step, at the latest one round)."""
+        """Give a connection its turn in so many seconds, instead of the turn that it waits for."""
         self.remove(connection)
-        steps = min(_SLOTS - 1, max(1, round(seconds / self._step)))
+        steps = min(_SLOTS - 1, max(1, int(seconds / self._step)))
         connection.slot = (self._at + steps) % _SLOTS
         self._slots[connection.slot].add(connection)
 
@@ -51,11 +61,18 @@ class Wheel:
             connection.slot = -1
 
     def _advance(self) -> None:
-        self._timer = self._loop.call_later(self._step, self._advance)
+        self._next += self._step
+        self._timer = self._loop.call_at(self._next, self._advance)
         self._at = (self._at + 1) % _SLOTS
         due, self._slots[self._at] = self._slots[self._at], set()
         for connection in due:
+            if connection.slot != self._at:
+                continue  # it left, or was given another turn, by the turn of one before it
             connection.slot = -1
-            seconds = self._turn(connection)
+            try:
+                seconds = self._turn(connection)
+            except Exception as exc:
+                _log.error("a turn failed", exc_info=exc)
+                seconds = self._step
             if seconds >= 0 and not connection.gone:
                 self.put(connection, seconds)

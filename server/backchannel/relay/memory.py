@@ -84,7 +84,7 @@ class MemoryRelay:
         outgoing.append(request)
         deadline = self._tick + request.timeout
         self._waiting[request.id] = (deadline, on_reply)
-        if self._sweeper is None or deadline < self._sweep_at:
+        if self._sweeper is None or deadline + _SWEEP < self._sweep_at:
             self._sweep_from(deadline)
 
     def cancel(self, request_id: int) -> None:

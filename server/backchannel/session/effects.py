@@ -32,7 +32,7 @@ class Send(Struct, gc=False):
 
 
 class Authenticate(Struct, gc=False):
-    """Verify this token; answer with `session.authenticated` or `session.refused_token`, in the same tick or later."""
+    """Verify this token (None: a guest); answer with `session.authenticated` or `session.refused_token`."""
 
     id: int
     token: str | None

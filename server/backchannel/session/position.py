@@ -26,16 +26,15 @@ def begin(since: Position | None, head: LogHead, recovery: int, after: int) -> B
         since: what the client has, if it was here before.
         head: where the log stands.
         recovery: missed events that a resume brings at most.
-        after: events at or below it are not for this user, who joined later; they are not missed.
+        after: events at or below it are not for this user, who joined later, and so cannot be brought.
     """
     if since is None:
         return Beginning("new", head.offset)
     if since.epoch != head.epoch or since.offset > head.offset:
         # Another epoch, or a position that this log never gave out: what the client knows is void.
         return Beginning("gap", head.offset)
-    start = max(since.offset, after)
-    if start >= head.offset:
+    if since.offset == head.offset:
         return Beginning("recovered", head.offset)
-    if start + 1 < head.first or head.offset - start > recovery:
+    if since.offset < max(after, head.first - 1) or head.offset - since.offset > recovery:
         return Beginning("gap", head.offset)
-    return Beginning("recovered", start)
+    return Beginning("recovered", since.offset)

@@ -15,6 +15,7 @@ from backchannel_protocol import frames as f
 from backchannel_protocol.limits import CHANNEL_RE
 
 from ..auth.principal import Principal
+from ..telemetry.metrics import metrics
 from . import effects as e
 from .bucket import Bucket
 from .states import TAKEN, State
@@ -24,8 +25,10 @@ __all__ = ["Session"]
 
 Effects = list[e.Effect]
 
-# A client that is answered `rate_limited` this often in a row is not listening to the answer.
+# Refusals for the rate until a client counts as deaf to them. Each accepted request makes up for some, so that only who
+# stays more than four times over the rate gets there.
 _DEAF_TO_REFUSALS = 1000
+_MADE_UP_FOR = 3
 
 
 class Session:
@@ -42,6 +45,7 @@ class Session:
         "_pinged",
         "_refused",
         "_resume",
+        "_token",
         "codec",
         "expires",
         "grace",
@@ -55,7 +59,18 @@ class Session:
         "subscriptions",
     )
 
-    def __init__(self, session_id: str, codec: Codec, limits: Limits, *, ping: float, grace: float, now: float) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        codec: Codec,
+        limits: Limits,
+        *,
+        ping: float,
+        grace: float,
+        now: float,
+        token: str | None = None,
+    ) -> None:
+        """`token` came in the handshake's header; one in the `connect` frame counts instead (CONN-5)."""
         self.id = session_id
         self.codec = codec
         self.limits = limits
@@ -73,6 +88,7 @@ class Session:
         self._bucket: Bucket | None = None
         self._connect_id = 0
         self._resume: dict[str, f.Position] | None = None
+        self._token = token
         self._refused = 0
         self._pinged = now
 
@@ -86,14 +102,17 @@ class Session:
         try:
             frame = self.codec.decode_client(data, self.limits.nesting)
         except Malformed as exc:
+            metrics.frames_malformed += 1
             return self._take(now, exc.request_id) or [_refuse(exc.request_id, exc)]
         kind = type(frame)
         if kind is f.Pong:
             return []
         request_id: int | None = frame.id  # type: ignore[union-attr]
-        if kind is not f.Cancel and (refused := self._take(now, request_id)) is not None:
+        if kind is not f.Cancel:
             # PUB-1: a publish without id is answered by nothing, whatever becomes of it.
-            return refused if kind is not f.Publish or request_id is not None else []
+            refused = self._take(now, request_id, answer=request_id is not None)
+            if refused is not None:
+                return refused
         if kind not in TAKEN[self.state]:
             return [_refuse(request_id, self._untimely(kind))]
         if request_id is not None and kind is not f.Cancel:
@@ -115,18 +134,23 @@ class Session:
         effects: Effects = _TAKE[kind](self, frame)
         return effects
 
-    def _take(self, now: float, request_id: int | None) -> Effects | None:
-        """Count one request against the rate; effects if it is too much."""
+    def _take(self, now: float, request_id: int | None, *, answer: bool = True) -> Effects | None:
+        """Count one request against the rate; if it is too much, the effects of that."""
         bucket = self._bucket
         if bucket is None:
             bucket = self._bucket = Bucket(self.limits.calls, self.limits.burst, now)
         wait = bucket.take(now)
         if not wait:
-            self._refused = 0
+            if self._refused:
+                self._refused = max(0, self._refused - _MADE_UP_FOR)
             return None
+        metrics.rate_limited += 1
         self._refused += 1
         if self._refused > _DEAF_TO_REFUSALS:
             return self._close(CloseCode.RATE_LIMITED, "too many requests, for too long")
+        if not answer:
+            metrics.errors["rate_limited"] += 1
+            return []
         return [
             _refuse(
                 request_id,
@@ -144,7 +168,8 @@ class Session:
         return Refused("unauthenticated", "Send `connect` and wait for `connected` first.")
 
     def _on_connect(self, frame: f.Connect) -> Effects:
-        if frame.token is not None and len(frame.token) > self.limits.token:
+        token = self._token if frame.token is None else frame.token
+        if token is not None and self._too_long(token):
             return [
                 _refuse(frame.id, Refused("too_large", f"The token is over {self.limits.token} bytes.")),
                 *self._close(CloseCode.UNAUTHENTICATED, "token too large"),
@@ -154,10 +179,14 @@ class Session:
         self.state = State.CONNECTING
         self._connect_id = frame.id
         self._resume = frame.resume
-        return [e.Authenticate(frame.id, frame.token, refresh=False)]
+        self._token = None
+        return [e.Authenticate(frame.id, token, refresh=False)]
+
+    def _too_long(self, token: str) -> bool:
+        return len(token) > self.limits.token or len(token.encode()) > self.limits.token
 
     def _on_refresh(self, frame: f.Refresh) -> Effects:
-        if len(frame.token) > self.limits.token:
+        if self._too_long(frame.token):
             return [_refuse(frame.id, Refused("too_large", f"The token is over {self.limits.token} bytes."))]
         self._opened(frame.id)
         return [e.Authenticate(frame.id, frame.token, refresh=True)]
@@ -234,11 +263,11 @@ class Session:
 
     def authenticated(self, request_id: int, principal: Principal, wall: float) -> Effects:
         """The token of a `connect` or `refresh` is good."""
-        if self.state is State.CLOSED:
-            return []
         expires = principal.expires
         expires_ms = None if expires is None else int(expires * 1000)
         if self.state is not State.CONNECTING:
+            if not self._is_open(request_id):
+                return []
             if self.principal is not None and principal.user != self.principal.user:
                 return self.failed(
                     request_id, Refused("forbidden", "The new token is another user's; connect anew with it.")
@@ -267,13 +296,16 @@ class Session:
             e.Start(),
         ]
         resume, self._resume = self._resume or {}, None
-        # CONN-21: first what the client had, then what its token names, then the user's own channel.
-        wanted = dict.fromkeys(resume)
-        wanted.update(dict.fromkeys(c for c in principal.channels if CHANNEL_RE.match(c)))
-        if principal.user:
-            wanted[f"user:{principal.user}"] = None
-        for channel in list(wanted)[: self.limits.channels]:
-            out.append(self._subscribe(channel, None, resume.get(channel)))
+        # CONN-21. The user's own channel comes first: what must reach the user (a ban) comes there.
+        wanted = [f"user:{principal.user}"] if principal.user else []
+        wanted.extend(resume)
+        wanted.extend(channel for channel in principal.channels if CHANNEL_RE.match(channel))
+        for channel in dict.fromkeys(wanted):
+            if len(self.subscriptions) < self.limits.channels:
+                out.append(self._subscribe(channel, None, resume.get(channel)))
+            else:
+                refusal = self._too_many_channels()
+                out.append(e.Send(f.Unsubscribed(channel=channel, code=refusal.code, message=refusal.message)))
         return out
 
     def refused_token(self, request_id: int, refusal: Refused) -> Effects:
@@ -332,23 +364,23 @@ class Session:
 
     def answered(self, request_id: int, data: bytes, positions: dict[str, int] | None = None) -> Effects:
         """A request succeeded; `data` is in the connection's encoding."""
-        if self._open is None or request_id not in self._open:
+        if not self._is_open(request_id):
             return []
-        self._open.remove(request_id)
+        self._closed(request_id)
         return [e.Send(f.Reply(id=request_id, data=Raw(data), positions=positions or None))]
 
     def present(self, request_id: int, presence: f.Presence) -> Effects:
         """Who is present, as asked."""
-        if self._open is None or request_id not in self._open:
+        if not self._is_open(request_id):
             return []
-        self._open.remove(request_id)
+        self._closed(request_id)
         return [e.Send(presence)]
 
     def failed(self, request_id: int, refusal: Refused) -> Effects:
         """A request was refused."""
-        if self._open is None or request_id not in self._open:
+        if not self._is_open(request_id):
             return []
-        self._open.remove(request_id)
+        self._closed(request_id)
         return [_refuse(request_id, refusal)]
 
     # What the gateway decides
@@ -357,31 +389,40 @@ class Session:
         """A turn of the timer wheel, at least once per ping interval: pings, silence, time-outs, expiry."""
         if self.state is State.CLOSED:
             return []
-        if self.state in (State.NEW, State.CONNECTING):
-            if now - self.since >= self.limits.connect:
-                return self._close(CloseCode.CONNECT_TIMEOUT, "no connect in time")
-            return []
+        if self.state < State.OPEN:
+            if now - self.since < self.limits.connect:
+                return []
+            if self.state is State.CONNECTING:
+                late = Refused("unavailable", "The token could not be checked in time; connect again.", outcome="none")
+                return self.refused_token(self._connect_id, late)
+            return self._close(CloseCode.CONNECT_TIMEOUT, "no connect in time")
         if now - self.seen > self.ping + self.grace:
             return self._close(CloseCode.SILENT, "no sign of life")
         if self.expires is not None and wall >= self.expires:
             return self._close(CloseCode.EXPIRED, "the token expired")
-        if now - self._pinged >= self.ping * 0.9:  # the wheel turns in steps
+        if now - self._pinged >= self.ping / 2:  # a turn may come early: better a ping too many than one too late
             self._pinged = now
+            metrics.pings += 1
             return [e.Send(f.Ping())]
         return []
 
-    def due(self, wall: float) -> float:
-        """In how many seconds `tick` has something to do at the earliest."""
-        if self.state in (State.NEW, State.CONNECTING):
-            return self.limits.connect
-        if self.expires is None:
-            return self.ping
-        return max(0.0, min(self.ping, self.expires - wall))
+    def due(self, now: float, wall: float) -> float:
+        """In how many seconds `tick` must come at the latest; negative: never."""
+        if self.state is State.CLOSED:
+            return -1.0
+        if self.state < State.OPEN:
+            return max(0.0, self.since + self.limits.connect - now)
+        due = min(self._pinged, self.seen + self.grace) + self.ping - now
+        if self.expires is not None:
+            due = min(due, self.expires - wall)
+        return max(0.0, due)
 
     def move(self, after: float) -> Effects:
         """The gateway drains: tell the client to go elsewhere within `after` seconds."""
+        if self.state < State.OPEN:
+            return self._close(CloseCode.MOVED, "this gateway drains")
         if self.state is not State.OPEN:
-            return self._close(CloseCode.MOVED, "this gateway drains") if self.state < State.OPEN else []
+            return []
         self.state = State.MOVING
         return [e.Send(f.Move(after=after))]
 
@@ -391,8 +432,7 @@ class Session:
 
     def lost(self) -> Effects:
         """The transport is gone: everything that still runs for this session is let go."""
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
+        self.state = State.CLOSED
         return self._let_go()
 
     def _close(self, code: int, reason: str) -> Effects:
@@ -403,6 +443,7 @@ class Session:
         out: Effects = [e.CancelCall(request_id) for request_id in sorted(self._open or ())]
         out.extend(e.Stop(subscription) for subscription in self.subscriptions.values())
         self._open = None
+        self._resume = None
         self.subscriptions = {}
         return out
 
@@ -413,9 +454,14 @@ class Session:
             self._open = set()
         self._open.add(request_id)
 
+    def _is_open(self, request_id: int) -> bool:
+        return self._open is not None and request_id in self._open
+
     def _closed(self, request_id: int | None) -> None:
         if request_id is not None and self._open is not None:
             self._open.discard(request_id)
+            if not self._open:
+                self._open = None  # an idle connection keeps nothing
 
     def _reply(self, request_id: int, data: Any) -> e.Send:
         self._closed(request_id)

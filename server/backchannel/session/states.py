@@ -4,8 +4,8 @@
      │                   │                           │                │
      └── time-out ───────┴── refused ────────────────┴── close ───────┴──▶ CLOSED
 
-Rules (PROTOCOL.md): CONN-8, CONN-11 `connect` comes first, once; CONN-9 before `connected` every other request is answered
-`unauthenticated`; MOVE-2 a moving session still serves everything.
+Rules (PROTOCOL.md): CONN-8, CONN-11 `connect` comes first, once; CONN-9 before `connected` every other frame is
+answered `unauthenticated`; MOVE-2 a moving session still serves everything.
 """
 
 from __future__ import annotations

@@ -20,10 +20,6 @@ BUSY_TIMEOUT = 5.0
 _STATEMENTS = 512
 """Prepared statements kept per connection: set-wise statements differ in text by their number of rows."""
 
-_CHECKPOINT = 4_000
-"""Pages in the write-ahead log before they are moved into the database: 16 MB. SQLite's 1,000 make a busy writer sync the
-whole file every few batches, which measured a third more time per batch."""
-
 _WAL_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log is cut back to, once a burst is over."""
 
@@ -54,7 +50,6 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sql
         else:
             connection.execute("PRAGMA journal_mode = wal")
             connection.execute("PRAGMA synchronous = full")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         connection.execute("PRAGMA foreign_keys = 1")
     except sqlite3.DatabaseError as exc:
@@ -79,10 +74,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def engine_over(connection: sqlite3.Connection) -> sa.Engine:
-    """An engine whose only connection is this one. SQLAlchemy neither begins, ends nor resets transactions on it."""
-    return sa.create_engine(
-        "sqlite://", creator=lambda: connection, poolclass=sa.StaticPool, pool_reset_on_return=None
-    )
+    """An engine whose only connection is this one, which begins no transactions. Take its connection once and hold it:
+    SQLAlchemy rolls back what is given back to it."""
+    return sa.create_engine("sqlite://", creator=lambda: connection, poolclass=sa.StaticPool)
 
 
 def sqlite_engine(

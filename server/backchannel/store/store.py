@@ -2,8 +2,8 @@
 
 What every implementation guarantees:
 
-- `Transaction.commit` returns only when what was written survives a crash of the process and of the machine (given storage
-  that keeps what it synced). If it raises, the outcome is unknown unless the error says otherwise.
+- `Transaction.commit` returns only when what was written survives a crash of the process and of the machine (given
+  storage that keeps what it synced). If it raises, the outcome is unknown unless the error says otherwise.
 - Offsets are dense per channel: `append` gives them at the end of a transaction, by one statement for all channels; if
   offset n is visible, all below n are visible or trimmed.
 - Transactions that lock a common lane are serial, in the order in which they got the lock.

@@ -88,8 +88,8 @@ class Batch:
         """Live events that may be appended now."""
         self.callbacks: list[Callable[[], Awaitable[None]]] = []
         """What waited for the commit."""
-        self.slow: list[str] = []
-        """Names of the handlers that took too long to share a transaction."""
+        self.took: list[tuple[Work, float]] = []
+        """How many seconds each handler that ran held the batch."""
         self.writes: Final = OrderedWrites() if alone else Writes()
         self._transaction: Transaction | None = None
         self._alone = alone
@@ -168,8 +168,7 @@ class Batch:
             took = time.monotonic() - began
             spent += took
             self.runtime.stats.handler_seconds += took
-            if took > limits.slow:
-                self.slow.append(work.declaration.name)
+            self.took.append((work, took))
 
     def _is_repeat(self, work: Work, known: Mapping[tuple[str, str], StoredKey]) -> bool:
         """Answer a command whose key was used, in an earlier transaction or in this one."""

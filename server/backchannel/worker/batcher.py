@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 # Seconds between two warnings about the same slow handler.
 _WARN_EVERY = 60.0
+# How much the newest run counts in a handler's average. One stall of the machine must not part a quick handler from its
+# batches for good, which costs it most of its throughput; a slow handler is over the limit from its first run on.
+_NEWEST = 0.2
 
 
 class Batcher:
@@ -42,7 +45,7 @@ class Batcher:
         self._queue: deque[Work] = deque()
         self._task: asyncio.Task[None] | None = None
         self._memory = CounterMemory()
-        self._alone: set[str] = set()
+        self._slow: dict[str, float] = {}
         self._warned: dict[str, float] = {}
         self._callbacks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -106,7 +109,11 @@ class Batcher:
 
     def _runs_alone(self, work: Work) -> bool:
         # A command that is sent again may be the one that broke its batch, or its worker.
-        return work.request.attempt >= 2 or work.declaration.own_transaction or work.declaration.name in self._alone
+        return (
+            work.request.attempt >= 2
+            or work.declaration.own_transaction
+            or self._slow.get(work.declaration.name, 0.0) > self._runtime.limits.slow
+        )
 
     async def _run_batch(self, works: Sequence[Work], alone: bool) -> None:
         try:
@@ -152,18 +159,31 @@ class Batcher:
         self._note_slow(batch)
 
     def _note_slow(self, batch: Batch) -> None:
-        for name in batch.slow:
-            if self._runtime.requests[name].own_transaction:
+        """Keep an average of the handlers that were slow once; one whose average is over the limit runs alone."""
+        limit = self._runtime.limits.slow
+        for work, took in batch.took:
+            name = work.declaration.name
+            if work.declaration.own_transaction:
                 continue
-            self._alone.add(name)
+            average = self._slow.get(name)
+            if average is None:
+                if took <= limit:
+                    continue
+                average = took
+            average += (took - average) * _NEWEST
+            if average > limit / 10:
+                self._slow[name] = average
+            else:
+                self._slow.pop(name, None)
             now = time.monotonic()
-            if now - self._warned.get(name, -_WARN_EVERY) >= _WARN_EVERY:
+            if took > limit and now - self._warned.get(name, -_WARN_EVERY) >= _WARN_EVERY:
                 self._warned[name] = now
                 log.warning(
-                    "a handler holds its batch for too long and runs alone from now on: make it quicker, or "
+                    "a handler held its batch for too long; while it is slow it runs alone: make it quicker, or "
                     "declare it with own_transaction=True",
                     request=name,
-                    limit=self._runtime.limits.slow,
+                    seconds=round(took, 3),
+                    limit=limit,
                 )
 
     def _refuse(self, work: Work, failure: Failure) -> None:

@@ -18,8 +18,8 @@ _ABSENT: Final = object()
 def digest_of(name: str, value: Struct) -> bytes:
     """16 bytes that are equal for equal names and data.
 
-    It is of the decoded data, in one spelling: order, encoding and unknown fields do not matter. What equals its default
-    is left out, so that a repeat is still the same request after the declaration has got a new field.
+    It is of the decoded data, in one spelling: order, encoding and unknown fields do not matter. What equals its
+    default is left out, so that a repeat is still the same request after the declaration has got a new field.
     """
     return blake2b(name.encode() + b"\0" + _encode(_plain(value)), digest_size=16).digest()
 

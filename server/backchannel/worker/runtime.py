@@ -33,7 +33,7 @@ class WorkerLimits(Struct, frozen=True, kw_only=True):
     batch_seconds: float = 0.005
     """How long the handlers of one batch may take before it is closed."""
     slow: float = 0.05
-    """A handler that holds a batch for so long is named in the log, and runs alone from then on."""
+    """A handler that holds a batch for so long is named in the log, and runs alone while it is as slow on average."""
     handler: float = 10.0
     """How long a handler may take, where its declaration does not say."""
     frame: int = 1024 * 1024

@@ -17,6 +17,7 @@ from .runtime import Runtime
 
 __all__ = ["Intake", "Work"]
 
+
 class Work:
     """A request with its declaration and its decoded data."""
 

@@ -274,7 +274,7 @@ async def test_counters_keep_their_values(store: Store) -> None:
 
 
 async def test_free_sql_in_a_transaction_of_its_own(store: Store, items: sa.Table) -> None:
-    """`execute` writes with the transaction, and its result can be read after other statements."""
+    """`execute` writes with the transaction, and its result can be read after other statements and after the end."""
     transaction = await store.begin([])
     await transaction.insert(items, [{"id": name, "shelf": "x"} for name in "abc"])
     changed = await transaction.execute(
@@ -284,6 +284,11 @@ async def test_free_sql_in_a_transaction_of_its_own(store: Store, items: sa.Tabl
     assert sorted(changed.scalars()) == ["a", "b", "c"]
     await transaction.commit()
     assert await ids(store, items) == []
+    transaction = await store.begin([])
+    await transaction.insert(items, [{"id": name} for name in "abc"])
+    selected = await transaction.execute(sa.select(items.c.id))
+    await transaction.rollback()
+    assert sorted(selected.scalars()) == ["a", "b", "c"]
 
 
 async def test_committed_data_outlives_the_store(open_store: Opener, items: sa.Table) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 import uvicorn
-from backchannel_protocol import Codec, Refused
 from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
@@ -20,6 +19,7 @@ from backchannel.gateway.routes import websocket_routes
 from backchannel.gateway.transport import Transport
 from backchannel.gateway.upgrade import http_protocol
 from backchannel.gateway.websocket import Door, websocket_protocol
+from backchannel_protocol import Codec, Refused
 
 TIMEOUT = 10
 HEADERS = (
@@ -98,7 +98,7 @@ class EchoGateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return origin is None or origin == f"http://{host}"
 
-    def accept(self, transport: Transport, codec: Codec, address: str) -> EchoConnection:
+    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> EchoConnection:
         if self.refuse is not None:
             raise self.refuse
         self.accepted.append((codec, address))

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from backchannel_protocol import Codec, Command, Limits, Query, Refused
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,6 +21,7 @@ from backchannel.gateway.routes import application
 from backchannel.gateway.transport import Connection, Transport
 from backchannel.relay.relay import Failure, Reply
 from backchannel.telemetry.metrics import metrics
+from backchannel_protocol import Codec, Command, Limits, Query, Refused
 
 ALICE = {"Authorization": "Bearer alice-token"}
 LIMITS = Limits(frame=1000, nesting=4, call=3.0)
@@ -47,7 +47,7 @@ class FakeGateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return True
 
-    def accept(self, transport: Transport, codec: Codec, address: str) -> Connection:
+    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
         raise Refused("unavailable", "No WebSockets here.")
 
     async def ask(self, principal: Principal, name: str, data: bytes, key: str | None, timeout: float) -> Reply:
@@ -179,7 +179,8 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
      415, "invalid"),
     ("not JSON", {"headers": {**ALICE, "Content-Type": "application/json"}, "content": b"{"}, 400, "invalid"),
     ("empty JSON", {"headers": {**ALICE, "Content-Type": "application/json"}, "content": b""}, 400, "invalid"),
-    ("not UTF-8", {"headers": {**ALICE, "Content-Type": "application/json"}, "content": b'{"a":"\xff"}'}, 400, "invalid"),
+    ("not UTF-8", {"headers": {**ALICE, "Content-Type": "application/json"}, "content": b'{"a":"\xff"}'},
+     400, "invalid"),
     ("too deep", {"headers": ALICE, "json": [[[[[]]]]]}, 400, "invalid"),
     ("huge integer", {"headers": ALICE, "json": {"n": 2**53}}, 400, "invalid"),
     ("too large", {"headers": ALICE, "json": {"item": "x" * 1000}}, 413, "too_large"),

@@ -152,7 +152,7 @@ def check_handshake(server: Any, request: bytes, status: int, code: str) -> None
     server.serves_others()
 
 
-def params(table: list[tuple[str, bytes, int, str]]) -> Any:
+def params(table: list[tuple[str, bytes, int, str]]) -> pytest.MarkDecorator:
     """A table as parameters."""
     return pytest.mark.parametrize(("request_", "status", "code"), [h[1:] for h in table], ids=[h[0] for h in table])
 

@@ -280,6 +280,35 @@ async def test_membership_changes_start_and_stop_listening(stage: Stage) -> None
     assert (await stage.sent())[1] == "echo y"
 
 
+async def test_leaving_and_coming_back_keeps_the_order(stage: Stage) -> None:
+    """An event of the second membership waits for the handler that is still at one of the first."""
+    started, go_on = asyncio.Event(), asyncio.Event()
+    order: list[int | None] = []
+
+    @stage.bot.on(MessageCreated)
+    async def slow(event: BotEvent[MessageCreated]) -> None:
+        started.set()
+        if event.offset == 1:
+            await go_on.wait()
+        order.append(event.offset)
+        await event.reply("done")
+
+    await stage.start("chat:lobby")
+    stage.say("chat:lobby", 1, "x")
+    await started.wait()
+    stage.peer.event("user:bot", 1, name="channel.removed", data={"channel": "chat:lobby"})
+    await stage.peer.expect(frames.Unsubscribe)
+    stage.peer.event("user:bot", 2, name="channel.added", data={"channel": "chat:lobby"})
+    await stage.peer.accept("chat:lobby", 1)
+    stage.say("chat:lobby", 2, "y")
+    stage.peer.send(frames.Ping())
+    await stage.peer.expect(frames.Pong)
+    go_on.set()
+    await stage.sent()
+    await stage.sent()
+    assert order == [1, 2]
+
+
 async def test_a_gap_in_membership_reads_the_list_again(stage: Stage) -> None:
     """The bot leaves where it is no member any more, joins where it is new, and the gap is dismissed."""
     await stage.start("chat:gone", "chat:kept")

@@ -36,11 +36,14 @@ async def test_within_cancels_what_takes_too_long(clock: FakeClock) -> None:
     assert clock.delays() == []
 
 
-async def test_within_passes_a_cancellation_on(clock: FakeClock) -> None:
+@pytest.mark.parametrize("late_first", [False, True])
+async def test_within_passes_a_cancellation_on(clock: FakeClock, late_first: bool) -> None:
     """Whoever cancels meets CancelledError and not a time-out, even when both come together."""
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(within(clock, 2, never))
     await clock.armed(2)
+    if late_first:
+        clock.advance(2)
     waiting.cancel()
     clock.advance(2)
     with pytest.raises(asyncio.CancelledError):

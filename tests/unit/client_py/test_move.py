@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backchannel_client import Position, Refused, Subscription
-from backchannel_protocol import frames
+from backchannel_protocol import Limits, frames
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.unit.client_py.conftest import Peer, Session
+
+    Opened = Callable[..., Awaitable[Session]]
 
 
 async def listen(session: Session, channel: str = "a:b", offset: int = 0) -> Subscription:
@@ -164,3 +168,44 @@ async def test_a_channel_refused_by_the_new_connection_ends(session: Session) ->
     with pytest.raises(Refused):
         await anext(sub)
     assert await old.closed() == 1000
+
+
+async def test_a_late_verdict_of_the_old_connection_does_not_take_a_channel_back(session: Session) -> None:
+    """A `subscribe` with a position in flight is part of the new `connect`, whose verdict counts."""
+    sub = session.client.subscribe("a:b", since=Position("e1", 3))
+    late = await session.peer.expect(frames.Subscribe)
+    call = asyncio.create_task(session.client.call("thing.do"))
+    await session.peer.expect(frames.Call)
+    old, new = await move(session)
+    connect = await new.greet()
+    assert connect.resume == {"a:b": Position("e1", 3)}
+    new.subscribed("a:b", 3, verdict="recovered")
+    await sub.ready()
+    old.subscribed("a:b", 3, id=late.id, verdict="recovered")
+    old.event("a:b", 4, data={"n": "old"})
+    old.send(frames.Ping())
+    await old.expect(frames.Pong)
+    new.event("a:b", 4, data={"n": "new"})
+    assert (await anext(sub)).data == {"n": "new"}
+    # A call that nobody waits for does not hold the old connection.
+    call.cancel()
+    assert await old.closed() == 1000
+
+
+async def test_a_channel_beyond_the_frame_limit_moves_by_subscribe(opened: Opened) -> None:
+    """Refused there for good, it ends; refused for now, it is asked again."""
+    limits = Limits(frame=1075)
+    session = await opened(greeting={"limits": limits})
+    first, second = await listen(session, "a:first"), await listen(session, "a:second")
+    old, new = await move(session)
+    connect = await new.greet(limits=limits)
+    assert connect.resume == {"a:first": Position("e1", 0)}
+    new.subscribed("a:first", 0, verdict="recovered")
+    new.error(await new.expect(frames.Subscribe), "unavailable", retry=True)
+    assert await old.closed() == 1000
+    await session.clock.elapse(0.25)
+    request = await new.accept("a:second", 1, verdict="recovered")
+    assert request.since == Position("e1", 0)
+    new.event("a:second", 1)
+    assert (await anext(second)).offset == 1
+    assert first.state == "subscribed"

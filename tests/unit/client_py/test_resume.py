@@ -206,3 +206,49 @@ async def test_a_refusal_after_a_reconnect_that_may_pass_is_asked_again(session:
     assert request.since == Position("e1", 0)
     session.peer.event("a:b", 1)
     assert (await anext(sub)).offset == 1
+
+
+async def test_a_retry_that_waits_is_overtaken_by_a_reconnect(session: Session) -> None:
+    """`connect` resumes the channel, so the retry must not subscribe it a second time."""
+    sub = session.client.subscribe("a:b", since=Position("e1", 0))
+    request = await session.peer.expect(frames.Subscribe)
+    session.peer.error(request, "rate_limited", retry=True, retry_after=3.0)
+    await session.clock.armed(3.25)
+    connect = await session.reconnect()
+    assert connect.resume == {"a:b": Position("e1", 0)}
+    session.clock.advance(20)
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+    session.peer.subscribed("a:b", 0, verdict="recovered")
+    session.peer.event("a:b", 1)
+    assert (await anext(sub)).offset == 1
+
+
+async def test_a_gap_that_nobody_heard_needs_no_dismissal(session: Session) -> None:
+    """On a channel that the server made and the app does not listen to, the position just moves."""
+    session.peer.subscribed("user:alice", 1)
+    session.peer.gap("user:alice", 1, 5)
+    session.peer.event("user:alice", 6)
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+    assert (await session.reconnect()).resume == {"user:alice": Position("e1", 6)}
+    session.peer.subscribed("user:alice", 9, verdict="gap")
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+    assert (await session.reconnect()).resume == {"user:alice": Position("e1", 9)}
+
+
+async def test_the_listener_that_is_most_behind_decides(session: Session) -> None:
+    """One has dismissed a reset and the other has not: the resume is from before it, in the old epoch."""
+    one = await listen(session, offset=10)
+    two = session.client.subscribe("a:b")
+    await two.ready()
+    session.peer.gap("a:b", 0, 3, reason="reset", epoch="e2")
+    session.peer.event("a:b", 4)
+    assert (await anext(one)).offset == (await anext(two)).offset == 4
+    one.dismiss_gap()
+    assert (await session.reconnect()).resume == {"a:b": Position("e1", 10)}
+    two.dismiss_gap()
+    session.peer.subscribed("a:b", 4, verdict="gap", epoch="e2")
+    session.peer.event("a:b", 5)
+    assert (await anext(one)).offset == (await anext(two)).offset == 5

@@ -97,6 +97,9 @@ async def test_an_end_that_may_pass_is_asked_again_from_the_position(session: Se
     assert request.since == Position("e1", 1)
     session.peer.event("a:b", 2)
     assert (await anext(sub)).offset == 2
+    # It worked, so the next trouble starts with a short delay again.
+    session.peer.send(frames.Unsubscribed(channel="a:b", code="unavailable", message="Later."))
+    await session.clock.armed(0.25)
 
 
 async def test_leaving_unsubscribes_and_stops_quietly(session: Session) -> None:
@@ -233,6 +236,20 @@ async def test_without_on_gap_the_gap_stays_open(session: Session) -> None:
     assert sub.position == Position("e1", 0)
     sub.dismiss_gap()
     assert sub.position == Position("e1", 6)
+
+
+async def test_a_gap_dismissed_before_its_place_is_not_told(session: Session) -> None:
+    """The app has said already that it does without."""
+    gaps: list[Gap] = []
+    sub = session.client.subscribe("a:b", on_gap=gaps.append)
+    await session.peer.accept("a:b", 0)
+    session.peer.gap("a:b", 0, 5)
+    session.peer.event("a:b", 6)
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+    sub.dismiss_gap()
+    assert (await anext(sub)).offset == 6
+    assert gaps == []
 
 
 async def test_the_first_verdict_can_be_a_gap(session: Session) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
-from backchannel_protocol import Codec
 from starlette.websockets import WebSocket
 
 from backchannel.gateway.asgi import asgi_websocket_endpoint
 from backchannel.gateway.framing import frame
 from backchannel.gateway.transport import Transport
+from backchannel_protocol import Codec
 
 Message = MutableMapping[str, Any]
 
@@ -24,6 +24,7 @@ class Connection:
         self.transport = transport
         self.act = act
         self.calls: list[str] = []
+        self.has_resumed = asyncio.Event()
 
     def receive(self, message: bytes) -> None:
         self.act(self.transport, message)
@@ -36,6 +37,7 @@ class Connection:
 
     def resumed(self) -> None:
         self.calls.append("resumed")
+        self.has_resumed.set()
 
     def lost(self) -> None:
         self.calls.append("lost")
@@ -54,7 +56,7 @@ class Gateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return origin is None
 
-    def accept(self, transport: Transport, codec: Codec, address: str) -> Connection:
+    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
         self.connection = Connection(transport, self.act)
         return self.connection
 
@@ -67,9 +69,15 @@ class Server:
         self.incoming.put_nowait({"type": "websocket.connect"})
         self.sent: list[Message] = []
         self.sending = asyncio.Event()
+        self.listening = asyncio.Event()
         self.reads = asyncio.Event()
         self.reads.set()
         self.scope = {"type": "websocket", "headers": [], "subprotocols": [], "path": "/ws", **scope}
+
+    async def receive(self) -> Message:
+        if self.incoming.empty():
+            self.listening.set()
+        return await self.incoming.get()
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
@@ -78,7 +86,7 @@ class Server:
 
     def websocket(self) -> WebSocket:
         """The connection as Starlette sees it."""
-        return WebSocket(self.scope, self.incoming.get, self.send)
+        return WebSocket(self.scope, self.receive, self.send)
 
     def text(self, text: str) -> None:
         """The peer sends a text message."""
@@ -126,41 +134,40 @@ async def test_unanswered_close_is_given_up_at_the_deadline() -> None:
 
 async def test_abort_ends_a_stuck_send() -> None:
     """An abort does not wait for what is being sent."""
-    server, gateway = Server(), Gateway(lambda transport, message: transport.write(frame(b"x")))
-    server.text("go")
+    server, gateway = Server(), Gateway()
     running = asyncio.create_task(asgi_websocket_endpoint(gateway)(server.websocket()))
-    while not any(message["type"] == "websocket.send" for message in server.sent):
-        server.sending.clear()
-        server.reads.clear() if server.sent else None
-        await server.sending.wait()
+    await server.listening.wait()
     assert gateway.connection is not None
-    gateway.connection.transport.write(frame(b"y" * 100))
-    gateway.connection.transport.abort()
-    assert gateway.connection.transport.queued() == 0
+    transport = gateway.connection.transport
+    server.reads.clear()
+    server.sending.clear()
+    transport.write(frame(b"x"))
+    await server.sending.wait()
+    transport.write(frame(b"y" * 100))
+    transport.abort()
+    assert transport.queued() == 0
     await asyncio.wait_for(running, 5)
-    assert gateway.connection.calls.count("lost") == 1
+    assert gateway.connection.calls == ["lost"]
+    assert [message["type"] for message in server.sent] == ["websocket.accept", "websocket.send"]
 
 
 async def test_bytes_are_counted_and_marks_told() -> None:
     """What waits for the server is counted; the marks are told once each way."""
     server, gateway = Server(), Gateway()
     running = asyncio.create_task(asgi_websocket_endpoint(gateway)(server.websocket()))
-    await server.sending.wait()
+    await server.listening.wait()
     server.reads.clear()
     connection = gateway.connection
     assert connection is not None
-    server.sending.clear()
-    await asyncio.sleep(0)
     for _ in range(60):
         connection.transport.write(frame(b"x" * 100))
     assert connection.transport.queued() == 6000
     assert connection.calls == ["paused"]
     server.reads.set()
-    while connection.transport.queued():
+    await asyncio.wait_for(connection.has_resumed.wait(), 5)
+    while len(server.sent) < 61:
         server.sending.clear()
         await server.sending.wait()
-        await asyncio.sleep(0)
-    assert connection.calls == ["paused", "resumed"]
     server.leave()
     await asyncio.wait_for(running, 5)
     assert [message["text"] for message in server.sent[1:]] == ["x" * 100] * 60

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
-from backchannel_protocol import CloseCode
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
@@ -26,6 +26,7 @@ from backchannel.gateway.framing import (
     frame,
     payloads,
 )
+from backchannel_protocol import CloseCode
 
 LIMIT = 70_000
 MASK = b"\x00\x00\x00\x00"
@@ -54,7 +55,7 @@ def read(chunks: Iterable[bytes], opcode: int = TEXT, limit: int = LIMIT, reader
 def in_pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """The same bytes, cut at these places."""
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(places)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, LIMIT])

@@ -28,7 +28,7 @@ def test_protocols_are_made_with_these_arguments() -> None:
         {"config=", "server_state=", "app_state=", "_loop="},
         {"config=", "server_state=", "app_state="},
     ]
-    door: Any = Door(SimpleNamespace(frame_limit=1000, max_queued=1000))  # type: ignore[arg-type]
+    door: Any = Door(SimpleNamespace(frame_limit=1000, max_queued=1000))
     for protocol in (http_protocol(door), websocket_protocol(door)):
         assert list(inspect.signature(protocol).parameters) == ["config", "server_state", "app_state", "_loop"]
 
@@ -38,7 +38,7 @@ async def test_attributes_of_the_http_protocol() -> None:
     config = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None)
     state = ServerState()
     assert state.connections == set()
-    door: Any = Door(SimpleNamespace(frame_limit=1000, max_queued=1000))  # type: ignore[arg-type]
+    door: Any = Door(SimpleNamespace(frame_limit=1000, max_queued=1000))
     protocol = BoundedHttpProtocol(door, config, state, {})
     for name in ("transport", "connections", "parser", "scope", "headers", "cycle"):
         assert name in vars(protocol), name
@@ -56,7 +56,7 @@ async def test_attributes_of_the_http_protocol() -> None:
 
 
 def test_what_the_server_calls_on_connections() -> None:
-    """At its end, the server calls `shutdown` on what is in `server_state.connections`, and waits for it to be empty."""
+    """A server that stops calls `shutdown` on what is in `server_state.connections` and waits until it is empty."""
     source = inspect.getsource(Server.shutdown)
     assert "self.server_state.connections" in source
     assert "connection.shutdown()" in source

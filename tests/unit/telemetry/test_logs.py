@@ -37,7 +37,7 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
         (f"token {JWT} refused", f"token {REDACTED} refused"),
         ("Authorization: Bearer abc.def-1", f"Authorization: Bearer {REDACTED}"),
         ("key bk_live_1234-x is revoked", f"key {REDACTED} is revoked"),
-        ('127.0.0.1:5 - "WebSocket /ws?token=abc&x=1" [accepted]', f'127.0.0.1:5 - "WebSocket /ws?{REDACTED}" [accepted]'),
+        ('a:5 - "WebSocket /ws?token=abc&x=1" [accepted]', f'a:5 - "WebSocket /ws?{REDACTED}" [accepted]'),
         ("https://example.org/a?b=c", f"https://example.org/a?{REDACTED}"),
         ("redis://app:hunter2@localhost:6379/0", f"redis://app:{REDACTED}@localhost:6379/0"),
         ("what? nothing", "what? nothing"),

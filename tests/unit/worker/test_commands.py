@@ -29,6 +29,9 @@ notes = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
 )
 
+begun = asyncio.Event()
+"""Set when a handler that waits for ever has begun."""
+
 app = App("notebook")
 app.tables(metadata)
 
@@ -115,14 +118,15 @@ async def write(ctx: Context, request: Write) -> Note:
         case "fail":
             raise RuntimeError("secret of the house")
         case "wait":
+            begun.set()
             await asyncio.Event().wait()
         case "swallow":
             try:
                 ctx.insert(notes, id="taken", **values)
                 ctx.insert(notes, id="taken", **values)
                 await ctx.db.get(notes, id="taken")
-            except Exception:  # noqa: S110 - what a careless handler does
-                pass
+            except Exception:
+                pass  # what a careless handler does
     return Note(note, seq)
 
 
@@ -219,14 +223,10 @@ class PublishWrong(Command[Count]):
 @app.handle(PublishWrong)
 async def publish_wrong(ctx: Context, request: PublishWrong) -> Count:
     """Publish."""
-    with pytest.raises(ValueError, match="declared|not a channel"):
-        match request.what:
-            case "event":
-                ctx.publish("room:a", Undeclared())
-            case "namespace":
-                ctx.publish("cellar:a", Written(1))
-            case _:
-                ctx.publish("room:a b", Written(1))
+    channel = {"namespace": "cellar:a", "channel": "room:a b"}.get(request.what, "room:a")
+    event = Undeclared() if request.what == "event" else Written(1)
+    with pytest.raises(ValueError, match=r"declared|not a channel"):
+        ctx.publish(channel, event)
     return Count(1)
 
 
@@ -367,7 +367,6 @@ async def test_updates_and_deletes_without_a_read_are_in_order(start_worker: Sta
 
 async def test_every_kind_leaves_only_after_the_commit(start_worker: StartWorker) -> None:
     """Durable, ephemeral and live events leave once their command is committed, and callbacks run behind them."""
-    announced.clear()
     bench = await start_worker(app)
     seen: list[int] = []
 
@@ -399,7 +398,6 @@ async def test_every_kind_leaves_only_after_the_commit(start_worker: StartWorker
 
 async def test_nothing_leaves_if_the_handler_fails(start_worker: StartWorker) -> None:
     """No event of any kind, and no callback, comes from a command that was refused."""
-    announced.clear()
     bench = await start_worker(app)
     failure = await bench.refusal("note.announce", {"fail": True})
     assert failure.code == "conflict"
@@ -543,8 +541,9 @@ async def test_statements_do_not_grow_with_the_batch(start_worker: StartWorker) 
     numbers = count()
 
     async def statements_of(size: int) -> list[str]:
+        channels = [f"room:{i % 5}" for i in range(size)]
         requests = [
-            bench.request("note.write", {"channel": f"room:{i % 5}"}, key=f"key-{next(numbers):08}") for i in range(size)
+            bench.request("note.write", {"channel": channel}, key=f"key-{next(numbers):08}") for channel in channels
         ]
         calls.clear()
         replies = await bench.ask_all(requests)
@@ -558,6 +557,12 @@ async def test_statements_do_not_grow_with_the_batch(start_worker: StartWorker) 
         assert await statements_of(size) == ["begin room:0 room:1 room:2 room:3 room:4", *expected]
 
 
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    begun.clear()
+    announced.clear()
+
+
 async def test_stop_finishes_the_batch_and_refuses_the_rest(start_worker: StartWorker) -> None:
     """Stopping: what has begun is committed and answered, what waits is `unavailable` and did not happen."""
     bench = await start_worker(app, limits=WorkerLimits(batch=1, handler=0.05))
@@ -566,8 +571,7 @@ async def test_stop_finishes_the_batch_and_refuses_the_rest(start_worker: StartW
     for request in requests:
         bench.relay.send(request, lambda reply: replies.append(reply.failure is None))
     answers = asyncio.gather(*(bench.ask(bench.request("note.write", {"channel": "room:a"})) for _ in range(2)))
-    while bench.worker.stats.batches == 0:
-        await asyncio.sleep(0)
+    await begun.wait()
     await bench.worker.stop()
     with pytest.raises(Refused) as refused:
         await bench.call("note.write", {"channel": "room:a"})
@@ -583,8 +587,7 @@ async def test_cancelled_command_that_waits_does_not_run(start_worker: StartWork
     request = bench.request("note.write", {"channel": "room:a", "text": "cancelled"})
     cancelled: list[str] = []
     bench.relay.send(request, lambda reply: cancelled.append(reply.failure.code if reply.failure else ""))
-    while bench.worker.stats.batches == 0:
-        await asyncio.sleep(0)
+    await begun.wait()
     bench.relay.cancel(request.id)
     assert cancelled == ["cancelled"]
     await bench.call("note.write", {"channel": "room:a", "text": "last"})

@@ -57,7 +57,7 @@ class Place(Command[Order]):
 
     shop: str
     item: str = "tea"
-    options: dict[str, int] = {}
+    options: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @app.handle(Place)

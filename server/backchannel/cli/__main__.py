@@ -1,0 +1,5 @@
+"""`python -m backchannel.cli`: the same as `backchannel`."""
+
+from . import main
+
+main()

@@ -1,0 +1,41 @@
+"""What commands write: consoles that know about colours, and JSON."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
+
+__all__ = ["printable", "stderr", "stdout", "write_json"]
+
+# What a terminal could take for an order: C0 (but for newline and tab) and C1 controls, and the marks that turn text
+# around.
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def stdout() -> Console:
+    """The console for results. Lines are never broken; colours only on a terminal and without NO_COLOR."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """The console for notes and errors."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """A text from elsewhere with its control characters escaped, as JSON escapes them."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def write_json(value: Any) -> None:
+    """Write a value to stdout as JSON for people and programs: indented, coloured on a terminal."""
+    text = Text(printable(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+    if sys.stdout.isatty():
+        JSONHighlighter().highlight(text)
+    stdout().print(text)

@@ -1,0 +1,66 @@
+"""The declaration of settings is whole, and keeps the secret to itself."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from backchannel.settings import SettingInfo, Settings, describe
+
+SECRET = "correct horse battery staple 1234567890"
+
+
+@pytest.mark.parametrize("info", describe(), ids=lambda info: info.name)
+def test_every_setting_is_described(info: SettingInfo) -> None:
+    """Help, group, unit and what to write exist for each, and the default obeys the declared bounds."""
+    assert info.help.endswith(".")
+    assert info.group
+    assert info.expects
+    assert info.metavar or isinstance(info.default, bool)
+    assert info.variable == f"BACKCHANNEL_{info.name.upper()}"
+    if info.default != "":
+        assert msgspec.convert(msgspec.to_builtins(info.default), info.type) == info.default
+
+
+def test_all_fields_are_settings() -> None:
+    """`describe` leaves none out."""
+    assert [info.name for info in describe()] == list(Settings.__struct_fields__)
+
+
+def test_the_secret_alone_has_no_flag() -> None:
+    """Everybody on a machine sees the flags of its processes."""
+    assert [info.name for info in describe() if info.flag is None] == ["secret"]
+
+
+def test_the_secret_is_not_shown() -> None:
+    """Neither `repr` nor rich shows it, and both tell whether there is one."""
+    settings = Settings(secret=SECRET)
+    out = io.StringIO()
+    Console(file=out, width=1000).print(settings)
+    for shown in (repr(settings), str(settings), f"{settings}", out.getvalue()):
+        assert SECRET not in shown
+        assert "secret='***'" in shown
+    assert "secret=''" in repr(Settings())
+
+
+def test_limits_are_what_clients_are_told() -> None:
+    """Each limit of the protocol follows its setting."""
+    settings = Settings(frame=2048, token_size=300, calls=1.5, connect_timeout=3.0, handler_timeout=4.0, recovery=9)
+    limits = settings.limits()
+    assert (limits.frame, limits.token, limits.calls) == (2048, 300, 1.5)
+    assert (limits.connect, limits.call, limits.recovery) == (3.0, 4.0, 9)
+
+
+def test_the_default_limits_are_the_protocols() -> None:
+    """An operator who sets nothing offers version 1 as it is written."""
+    assert Settings().limits() == msgspec.convert({}, type(Settings().limits()))
+
+
+def test_a_home_folder_may_be_written_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell does not expand it behind `=` or in a file."""
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert Settings(data="~/bc").database == Path("/somewhere/bc/backchannel.db")
