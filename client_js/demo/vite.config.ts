@@ -4,6 +4,7 @@ import { defineConfig } from "vite";
 const server = "http://127.0.0.1:8000";
 
 export default defineConfig({
+  appType: "mpa",
   resolve: { tsconfigPaths: true },
   build: {
     outDir: "../../server/backchannel/demo/static",

@@ -82,6 +82,8 @@ export class Client extends Emitter<ClientEvents> {
   readonly #ready = new Waiters<void>();
   #refresher: Refresher | undefined;
   #connected: ConnectedFrame | undefined;
+  /** The token by which a guest stays the same guest. */
+  #guest: string | undefined;
   /** Why there will be no connection before the next `connect()`. */
   #final: ConnectionClosed | undefined;
   #closed = false;
@@ -293,7 +295,8 @@ export class Client extends Emitter<ClientEvents> {
 
   // The connection
 
-  #hello(connection: Connection, token: string | undefined): ConnectFrame {
+  #hello(connection: Connection, given: string | undefined): ConnectFrame {
+    const token = given ?? this.#guest;
     const { frame, channels } = this.limits ?? DEFAULT_LIMITS;
     const room = frame - (token?.length ?? 0) - 1024;
     const resume = this.#subscriptions.resume(connection, room, channels);
@@ -308,6 +311,7 @@ export class Client extends Emitter<ClientEvents> {
 
   #onConnected(connection: Connection, frame: ConnectedFrame, moved: boolean): void {
     this.#connected = frame;
+    this.#guest = frame.token ?? this.#guest;
     this.#refresh(frame, connection);
     // Channels before what waits to be asked: history and presence are for who listens.
     this.#requests.hold();

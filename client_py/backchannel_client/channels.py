@@ -24,9 +24,9 @@ log = logging.getLogger("backchannel_client")
 # A first subscribe that meets one of these waits and asks again; anything else is told to the app.
 _BUSY = frozenset({"rate_limited", "unavailable"})
 
-# Subscribes without an answer at one time; half of the protocol's default for open requests, so that
-# an app with hundreds of channels can still call.
-_MOST_ASKED = 128
+# Of the requests that may be open at one time, subscribes take this share at most, so that an app with
+# hundreds of channels can still call.
+_ASKED_SHARE = 0.5
 
 # `connect` with all its positions must fit into one frame; what does not is subscribed afterwards.
 _CONNECT_RESERVE = 1024
@@ -123,8 +123,13 @@ class Channels:
 
     # What happens to connections
 
-    def positions(self, most: int) -> dict[str, Position]:
-        """The positions to resume from, as many as fit into `most` bytes."""
+    @property
+    def asked(self) -> int:
+        """Subscribes without an answer yet."""
+        return len(self._asked)
+
+    def positions(self, most: int, count: int) -> dict[str, Position]:
+        """The positions to resume from, as many as fit into `most` bytes, and not more than `count`."""
         left = most - _CONNECT_RESERVE
         positions: dict[str, Position] = {}
         for name, listening in self._channels.items():
@@ -132,7 +137,7 @@ class Channels:
             if position is None:
                 continue
             left -= len(self._codec.encode({name: position}))
-            if left < 0:
+            if left < 0 or len(positions) == count:
                 break
             positions[name] = position
         return positions
@@ -182,6 +187,9 @@ class Channels:
                 return
             self._forget_request(listening)
             self._ask_next()
+            if listening.connection is connection:
+                # SUB-4: the server had subscribed us before it read our `subscribe`. It resets nothing.
+                return
         elif frame.channel in connection.unwanted:
             connection.unwanted.discard(frame.channel)
             return
@@ -278,7 +286,7 @@ class Channels:
     def _ask(self, listening: _Listening) -> None:
         assert self._current is not None
         self._forget_request(listening)
-        if len(self._asked) >= _MOST_ASKED:
+        if len(self._asked) >= self._most_asked:
             self._to_ask[listening.name] = listening
             return
         listening.request = self._next_id()
@@ -286,8 +294,14 @@ class Channels:
         self._asked[listening.request] = listening
         self._current.send(Subscribe(id=listening.request, channel=listening.name, since=listening.resume()))
 
+    @property
+    def _most_asked(self) -> int:
+        assert self._current is not None
+        assert self._current.connected is not None
+        return max(1, int(self._current.connected.limits.open_requests * _ASKED_SHARE))
+
     def _ask_next(self) -> None:
-        while self._to_ask and self._current is not None and len(self._asked) < _MOST_ASKED:
+        while self._to_ask and self._current is not None and len(self._asked) < self._most_asked:
             self._ask(self._to_ask.pop(next(iter(self._to_ask))))
 
     def _leave(self, listening: _Listening) -> None:

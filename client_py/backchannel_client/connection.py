@@ -12,6 +12,7 @@ from backchannel_protocol.frames import ClientFrame, Connect, Connected, Error, 
 
 from .clock import Clock, Timer
 from .errors import ConnectionClosed
+from .evolution import decode_frame
 from .transport import ABNORMAL, Transport
 
 __all__ = ["Connection"]
@@ -49,7 +50,9 @@ class Connection:
         self.over: asyncio.Future[ConnectionClosed | None] = loop.create_future()
         """Done when this connection is of no more use: how it ended, or None for *move*."""
         self.move_by: float | None = None
-        """By when, by the clock, the client must have left it."""
+        """By when, by the clock, the client must have left it; None without a *move*."""
+        self.gone: asyncio.Future[ConnectionClosed] = loop.create_future()
+        """Done when it has ended: how."""
         self.resumed: set[str] = set()
         """Channels named in `connect.resume` that have no verdict yet."""
         self.unwanted: set[str] = set()
@@ -118,6 +121,7 @@ class Connection:
         self._ended = True
         if self._silence is not None:
             self._silence.cancel()
+        self.gone.set_result(exc)
         for future in (self._greeting, self.over):
             if not future.done():
                 future.set_result(exc)
@@ -140,7 +144,7 @@ class Connection:
                 message = await self._transport.receive()
                 self._heard = self._clock.time()
                 try:
-                    frame = self._codec.decode_server(message)
+                    frame = decode_frame(self._codec, message)
                 except Malformed as exc:
                     # A later version of the protocol may have more frames (evolution rule).
                     log.debug("Ignored a frame: %s", exc)

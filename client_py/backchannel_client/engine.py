@@ -63,8 +63,14 @@ class Engine:
         self._clock = clock
         self._random = random
         self._ids = itertools.count(1)
-        self._requests = Requests(codec, clock)
         self.channels = Channels(codec, clock, self.next_id, lambda: Backoff(random.random))
+        self._requests = Requests(
+            codec,
+            clock,
+            others=lambda: self.channels.asked,
+            backoff=lambda: Backoff(random.random),
+            ready=self._pump,
+        )
         self.lifecycle = Lifecycle(
             self,
             url=url,
@@ -98,8 +104,7 @@ class Engine:
                 ABNORMAL, "The client is not connected: use `async with client`, or await client.connect()."
             )
         request = self._requests.add(frame, repeatable=repeatable, timeout=timeout, timed=timed)
-        if lifecycle.current is not None:
-            self._requests.pump(lifecycle.current)
+        self._pump()
         try:
             return await request.future
         except asyncio.CancelledError:
@@ -114,7 +119,7 @@ class Engine:
     def positions(self, token: str | None) -> dict[str, Position]:
         """What a `connect` frame with this token can resume."""
         limits = self.connected.limits if self.connected else Limits()
-        return self.channels.positions(limits.frame - len(token or ""))
+        return self.channels.positions(limits.frame - len(token or ""), limits.channels)
 
     def opened(self, connection: Connection) -> None:
         """Everything goes over this connection from now on."""
@@ -134,6 +139,7 @@ class Engine:
             self._error(frame)
         elif isinstance(frame, Subscribed):
             self.channels.subscribed(connection, frame)
+            self._pump()
         elif isinstance(frame, Gap):
             self.channels.gap(connection, frame)
         elif isinstance(frame, Presence):
@@ -145,9 +151,8 @@ class Engine:
         """What this connection carried waits for another, or has failed."""
         self.channels.lost(connection)
         self._requests.lost(connection)
-        if self.lifecycle.current is not None:
-            self._requests.pump(self.lifecycle.current)
-        else:
+        self._pump()
+        if self.lifecycle.current is None:
             self._stop_refreshing()
 
     def is_needed(self, connection: Connection) -> bool:
@@ -162,11 +167,14 @@ class Engine:
 
     # Inside
 
+    def _pump(self) -> None:
+        if self.lifecycle.current is not None:
+            self._requests.pump(self.lifecycle.current)
+
     def _answer(self, frame: Reply | Presence | Error) -> bool:
         known = self._requests.answer(frame)
-        if known and self.lifecycle.current is not None:
-            # Its place among the open requests is free.
-            self._requests.pump(self.lifecycle.current)
+        # Its place among the open requests is free.
+        self._pump()
         return known
 
     def _error(self, frame: Error) -> None:

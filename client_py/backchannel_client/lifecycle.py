@@ -26,6 +26,9 @@ ClientState = Literal["disconnected", "connecting", "connected"]
 # For one attempt: reaching the server, then its answer to `connect`.
 _ATTEMPT_SECONDS: Final = 10.0
 
+# A move begins within this share of the time that the server gives, so that the rest is enough for it.
+_MOVE_SHARE: Final = 0.5
+
 
 class Owner(Protocol):
     """Whom the lifecycle works for."""
@@ -87,8 +90,9 @@ class Lifecycle:
         self._clock = clock
         self._connector = connector
         self._backoff = Backoff(random.random)
-        self._asked_for_another_token = False
-        self._opening: Connection | None = None
+        self._random = random.random
+        self._refused_token: str | None = None
+        """The token that the server turned down, while one other may be tried (CLOSE-2)."""
         self._leaving: list[Connection] = []
         self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -121,19 +125,28 @@ class Lifecycle:
                 connection = await self._connect(delay)
                 end = await connection.over
                 if self._backoff.lost(self._clock.time() - connection.since):
-                    self._asked_for_another_token = False
+                    self._refused_token = None
                 if end is None:
-                    # The server spreads its `move` frames over time: no delay of our own.
-                    delay = 0.0
-                    continue
-                delay = self._next_delay(end)
-                self._set_state("connecting")
-                log.info("Connection lost: %s; connecting again in %.1f s", end, delay)
+                    end = await self._wait_to_move(connection)
+                delay = 0.0
+                if end is not None:
+                    delay = self._next_delay(end)
+                    self._set_state("connecting")
+                    log.info("Connection lost: %s; connecting again in %.1f s", end, delay)
         except ConnectionClosed as exc:
             self._finish(exc)
         except Exception:
             log.exception("The client stops")
             self._finish(ConnectionClosed(ABNORMAL, "The client failed; its log has the reason."))
+
+    async def _wait_to_move(self, connection: Connection) -> ConnectionClosed | None:
+        """Spread the moves of many clients over time (MOVE-1); returns the end if it comes first."""
+        by = connection.move_by or self._clock.time()
+        wait = self._random() * _MOVE_SHARE * (by - self._clock.time())
+        try:
+            return await within(self._clock, wait, asyncio.shield(connection.gone))
+        except TimeoutError:
+            return None
 
     async def _connect(self, delay: float) -> Connection:
         while True:
@@ -152,8 +165,8 @@ class Lifecycle:
         Raises:
             ConnectionClosed: it was final.
         """
-        if end.code == CloseCode.UNAUTHENTICATED and self._tokens.renewable and not self._asked_for_another_token:
-            self._asked_for_another_token = True
+        if end.code == CloseCode.UNAUTHENTICATED and self._tokens.renewable and self._refused_token is None:
+            self._refused_token = self._tokens.last or ""
             return 0.0
         # While moving there are two connections, of which the first is about to go.
         too_many_for_now = end.code == CloseCode.TOO_MANY_CONNECTIONS and self.current is not None
@@ -171,6 +184,8 @@ class Lifecycle:
         except Exception as exc:
             log.warning("Fetching a token failed", exc_info=True)
             raise ConnectionClosed(ABNORMAL, f"No token: {exc!r}.") from exc
+        if self._refused_token is not None and token == self._refused_token:
+            raise ConnectionClosed(CloseCode.UNAUTHENTICATED, "The server turned the token down; there is no other.")
         try:
             transport = await within(self._clock, _ATTEMPT_SECONDS, self._connector(self._url, self._codec))
         except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from backchannel_protocol import Codec, Limits, Refused
 from backchannel_protocol.frames import (
@@ -17,6 +18,7 @@ from backchannel_protocol.frames import (
     Reply,
 )
 
+from .backoff import Backoff
 from .clock import Clock, Timer
 from .connection import Connection
 from .errors import ConnectionClosed
@@ -29,7 +31,19 @@ Answerable = Call | Publish | History | PresenceRequest | Refresh
 class OpenRequest:
     """One request that waits for its answer."""
 
-    __slots__ = ("connection", "deadline", "frame", "future", "id", "repeatable", "sent", "timed", "timer")
+    __slots__ = (
+        "backoff",
+        "connection",
+        "deadline",
+        "frame",
+        "future",
+        "id",
+        "pause",
+        "repeatable",
+        "sent",
+        "timed",
+        "timer",
+    )
 
     def __init__(self, id_: int, frame: Answerable, *, repeatable: bool, deadline: float, timed: bool) -> None:
         self.id = id_
@@ -43,16 +57,33 @@ class OpenRequest:
         self.connection: Connection | None = None
         self.sent = False
         self.timer: Timer | None = None
+        """Ends the waiting for an answer."""
+        self.backoff: Backoff | None = None
+        self.pause: Timer | None = None
+        """Ends the pause before it is sent again."""
 
 
 class Requests:
     """The open requests of one client, over all its connections."""
 
-    def __init__(self, codec: Codec, clock: Clock) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        clock: Clock,
+        *,
+        others: Callable[[], int],
+        backoff: Callable[[], Backoff],
+        ready: Callable[[], None],
+    ) -> None:
+        """`others` counts the open requests that are not kept here; `ready` is called when one is to be sent."""
         self._codec = codec
         self._clock = clock
+        self._others = others
+        self._backoff = backoff
+        self._ready = ready
         self._unsent: dict[int, OpenRequest] = {}
         self._sent: dict[int, OpenRequest] = {}
+        self._paused: dict[int, OpenRequest] = {}
 
     def waiting_on(self, connection: Connection) -> bool:
         """Whether a request waits for an answer from this connection."""
@@ -73,7 +104,8 @@ class Requests:
         if connection.connected is None or not connection.alive:
             return
         limits = connection.connected.limits
-        while self._unsent and len(self._sent) < limits.open_requests:
+        most = max(1, limits.open_requests - self._others())
+        while self._unsent and len(self._sent) < most:
             request = self._unsent.pop(next(iter(self._unsent)))
             self._send(request, connection, limits)
 
@@ -83,7 +115,8 @@ class Requests:
         if request is None:
             return False
         if isinstance(frame, Error):
-            self._fail(request, refused(frame))
+            if not self._repeat_later(request, frame):
+                self._fail(request, refused(frame))
         else:
             self._forget(request)
             if not request.future.done():
@@ -115,13 +148,13 @@ class Requests:
 
     def fail_all(self, reason: ConnectionClosed) -> None:
         """The client is closed: tell everybody who waits."""
-        for request in [*self._sent.values(), *self._unsent.values()]:
+        for request in [*self._sent.values(), *self._paused.values(), *self._unsent.values()]:
             self._fail(request, reason.for_request("unknown" if request.sent else "none"))
 
     def _send(self, request: OpenRequest, connection: Connection, limits: Limits) -> None:
         frame = request.frame
         if isinstance(frame, Call) and request.timed:
-            frame.timeout = min(max(request.deadline - self._clock.time(), 0.001), 3600.0)
+            frame.timeout = min(max(request.deadline - self._clock.time(), 0.001), limits.call)
         message = self._codec.encode(frame)
         if len(message) > limits.frame:
             self._sent[request.id] = request
@@ -137,6 +170,26 @@ class Requests:
         request.sent = True
         self._sent[request.id] = request
         connection.send_encoded(message)
+
+    def _repeat_later(self, request: OpenRequest, frame: Error) -> bool:
+        """CALL-6: what may have happened is sent again with its key; returns whether there is time for it."""
+        if not (request.repeatable and frame.code == "unavailable" and frame.retry and frame.outcome == "unknown"):
+            return False
+        request.backoff = request.backoff or self._backoff()
+        delay = (frame.retry_after or 0.0) + request.backoff.next()
+        if self._clock.time() + delay >= request.deadline:
+            return False
+        del self._sent[request.id]
+        request.connection = None
+        self._paused[request.id] = request
+
+        def again() -> None:
+            self._unsent[request.id] = self._paused.pop(request.id)
+            self._unsent = dict(sorted(self._unsent.items()))
+            self._ready()
+
+        request.pause = self._clock.call_later(delay, again)
+        return True
 
     def _expire(self, request: OpenRequest, timeout: float) -> None:
         sent = request.sent
@@ -157,10 +210,11 @@ class Requests:
             request.future.set_exception(reason)
 
     def _forget(self, request: OpenRequest) -> bool:
-        if request.timer is not None:
-            request.timer.cancel()
-        known = self._sent.pop(request.id, None) or self._unsent.pop(request.id, None)
-        return known is not None
+        for timer in (request.timer, request.pause):
+            if timer is not None:
+                timer.cancel()
+        places = (self._sent, self._unsent, self._paused)
+        return any(place.pop(request.id, None) is not None for place in places)
 
 
 def refused(frame: Error) -> Refused:

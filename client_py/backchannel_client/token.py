@@ -28,6 +28,8 @@ class TokenSource:
 
     def __init__(self, token: Token | None) -> None:
         self._token = token
+        self.last: str | None = None
+        """The token that was fetched last."""
 
     @property
     def renewable(self) -> bool:
@@ -36,11 +38,10 @@ class TokenSource:
 
     async def fetch(self) -> str | None:
         """A token that is good now. What the app's function raises passes through."""
-        if not callable(self._token):
-            return self._token
-        token = self._token()
+        token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
             token = await token
+        self.last = token
         return token
 
 

@@ -183,7 +183,7 @@ class Server:
         listening = _listen(settings.host, settings.port)
         self._stack.callback(listening.close)
         self.port = listening.getsockname()[1]
-        door = Door(gateway)
+        door = Door(gateway, trusted_proxies=settings.trusted_proxies)
         self.asgi = application(
             gateway,
             self.app,
@@ -227,12 +227,17 @@ class Server:
         """What requests find in `request.state`."""
         yield {"server": self}
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, move the clients away, and stop. A second signal stops at once."""
+    async def run(self, started: Callable[[], None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, move the clients away, and stop. A second signal stops at once.
+
+        `started` is called once signals are listened to.
+        """
         self._stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        if started is not None:
+            started()
         try:
             await self._stopping.wait()
             self._stopping = asyncio.Event()
@@ -305,7 +310,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: App, settings: Settings, *, started: Callable[[Server], None] | None = None) -> None:
-    """Run a server in this process until it is told to stop; `started` is called once it serves.
+    """Run a server in this process until it is told to stop; `started` is called once it serves and heeds signals.
 
     Raises:
         BackchannelError: it could not start; the message tells the cure.
@@ -315,9 +320,7 @@ def serve(app: App, settings: Settings, *, started: Callable[[Server], None] | N
     async def main() -> None:
         server = Server(app, settings)
         await server.start(progress=lambda line: _log.info(line))
-        if started is not None:
-            started(server)
-        await server.run()
+        await server.run(None if started is None else lambda: started(server))
 
     try:
         import uvloop

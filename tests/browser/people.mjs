@@ -64,7 +64,10 @@ class Person {
   }
 
   async room(channel) {
-    await this.page.locator(`[data-testid="channel-item"][data-channel="${channel}"]`).click();
+    const item = this.page.locator(`[data-testid="channel-item"][data-channel="${channel}"]`);
+    await item.waitFor({ state: "attached" });
+    // The room that was open last opens by itself; on a phone it covers the list.
+    if ((await item.getAttribute("aria-current")) !== "page") await item.click();
     await this.page.getByTestId("composer").waitFor();
   }
 
@@ -133,7 +136,7 @@ try {
   // One reloads: the history is there, once.
   await bob.page.reload();
   await bob.connected();
-  await bob.room("chat:lobby").catch(() => undefined);
+  await bob.room("chat:lobby");
   await bob.sees(said[1]);
   assert.deepEqual(await bob.texts(), said, "after the reload Bob sees everything once");
 

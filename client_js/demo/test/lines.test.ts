@@ -18,7 +18,9 @@ const entry = (seq: number, user: string, time: number): Entry => ({
 
 const sketch = (entries: Entry[], readUpTo: number | null = null): string[] =>
   layOut(entries, "alice", readUpTo).map((line) =>
-    line.kind === "message" ? `${line.key}${line.opens ? " opens" : ""}${line.ends ? " ends" : ""}` : line.kind,
+    line.kind === "message"
+      ? `${line.key}${line.opens ? " opens" : ""}${line.ends ? " ends" : ""}`
+      : line.kind,
   );
 
 describe("layOut", () => {
@@ -45,7 +47,14 @@ describe("layOut", () => {
       entry(3, "bob", NOON + 2 * MINUTE),
       entry(4, "bob", NOON + 3 * MINUTE),
     ];
-    expect(sketch(entries, 1)).toEqual(["day", "m1 opens ends", "m2 opens ends", "new", "m3 opens", "m4 ends"]);
+    expect(sketch(entries, 1)).toEqual([
+      "day",
+      "m1 opens ends",
+      "m2 opens ends",
+      "new",
+      "m3 opens",
+      "m4 ends",
+    ]);
     expect(sketch(entries, null)).not.toContain("new");
   });
 });

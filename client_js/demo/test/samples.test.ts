@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { SPAN, type Sample, Samples } from "../src/dashboard/samples.ts";
+import { type Sample, Samples, SPAN } from "../src/dashboard/samples.ts";
 
 const at = (seconds: number, cpu = 10): Sample => ({
   time: seconds * 1000,

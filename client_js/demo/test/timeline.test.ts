@@ -13,7 +13,8 @@ const message = (seq: number, user = "bob", text = `text ${seq}`): Message => ({
 
 const pending = (key: string, text: string) => ({ key, text, time: 1_000_000 });
 
-const shown = (timeline: Timeline): string[] => timeline.entries().map(({ state, text }) => `${state} ${text}`);
+const shown = (timeline: Timeline): string[] =>
+  timeline.entries().map(({ state, text }) => `${state} ${text}`);
 
 describe("Timeline", () => {
   it("keeps messages in the order of their seq, whatever the order they come in", () => {

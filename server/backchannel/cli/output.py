@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from rich.console import Console
@@ -20,12 +21,18 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 
 def stdout() -> Console:
     """The console for results. Lines are never broken; colours only on a terminal and without NO_COLOR."""
-    return Console(highlight=False, soft_wrap=True)
+    return _console(on_stderr=False)
 
 
 def stderr() -> Console:
     """The console for notes and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console(on_stderr=True)
+
+
+def _console(*, on_stderr: bool) -> Console:
+    # rich itself leaves bold and dim under NO_COLOR; who copies what a terminal shows wants plain text.
+    system: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(stderr=on_stderr, highlight=False, soft_wrap=True, color_system=system)
 
 
 def printable(text: str) -> str:

@@ -57,7 +57,11 @@ def serve(
     was_there = secret_file.exists()
     signing_secret(settings)
     made = not was_there and secret_file.exists()
-    run(found, settings, started=lambda server: _announce(app, server, settings, made=made))
+
+    def started(server: Server) -> None:
+        _announce(app, server, settings, made=made)
+
+    run(found, settings, started=started)
 
 
 def _announce(app: str, server: Server, settings: Settings, *, made: bool) -> None:

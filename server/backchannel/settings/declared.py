@@ -24,6 +24,7 @@ _MASK: Final = "***"
 
 Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Network = Annotated[str, Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$(?!\n)")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+)$(?!\n)")]
 
 SERVER: Final = "Server"
@@ -69,7 +70,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         _setting(SERVER, "FORMAT", "How logs look; auto is console on a terminal, else JSON."),
     ] = "auto"
     drain: Annotated[
-        Seconds, _setting(SERVER, "SECONDS", "How long clients may take to move when the server stops.")
+        Seconds, _setting(SERVER, "SECONDS", "How long clients may take to move when the server stops; with --dev 1 unless set.")
     ] = 30.0
 
     secret: Annotated[
@@ -93,6 +94,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             "LIST",
             "Browser origins that may connect beside the host's own; * means all.",
             expects="origins like https://example.org (lower case, no path), separated by commas, or *",
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[Network, ...],
+        _setting(
+            SECURITY,
+            "LIST",
+            "Addresses and networks of proxies whose X-Forwarded-For is believed.",
+            expects="addresses or networks like 10.0.0.0/8, separated by commas",
         ),
     ] = ()
 

@@ -26,6 +26,9 @@ FILE_VARIABLE: Final = PREFIX + "CONFIG"
 # Variables of the same prefix that are no settings of the server.
 _OTHERS: Final = frozenset({PREFIX + "TOKEN", PREFIX + "URL", FILE_VARIABLE})
 
+# Who develops stops the server often, and has nowhere to move clients to.
+_DEV_DRAIN: Final = 1.0
+
 
 class _Given(NamedTuple):
     """A value and who said it. Of two that contradict each other, the higher rank wins."""
@@ -75,6 +78,8 @@ def load(
         if value is not None:
             given[name] = _Given(value, known[name].flag or name, 2)
     settings = _with_secret(_checked(given, known), given)
+    if settings.dev and "drain" not in given:
+        settings = msgspec.structs.replace(settings, drain=_DEV_DRAIN)
     if settings.dev and not _is_loopback(settings.host):
         warnings.append(
             f"Development on {settings.host}: whoever reaches it may act as any of the app's ready-made users. Use "

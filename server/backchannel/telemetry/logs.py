@@ -118,6 +118,8 @@ def configure(level: str = "info", *, stream: TextIO | None = None, json: bool |
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    # It tells at every start what it found; the server tells what it applied.
+    logging.getLogger("alembic").setLevel(max(number, logging.WARNING))
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False

@@ -19,7 +19,7 @@ __all__ = ["WorkerThread"]
 
 log = structlog.get_logger(__name__)
 
-_SWITCH_INTERVAL = 0.001
+_SWITCH_INTERVAL = 0.0005
 
 
 class WorkerThread:

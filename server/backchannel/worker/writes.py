@@ -61,6 +61,13 @@ class _Group:
         self.keys: dict[tuple[Any, ...], int] = {}
         """By the values of the key columns: where in `rows`. Empty for inserts."""
 
+    def takes(self, write: Write, key: tuple[Any, ...]) -> bool:
+        """Whether the rows that this write names are others than those of the group, whatever came before."""
+        if write.kind is WriteKind.INSERT:
+            return True
+        # A row that gets another key may be the one that the next write names.
+        return key not in self.keys and write.key.keys().isdisjoint(write.values)
+
     def add(self, write: Write, key: tuple[Any, ...]) -> None:
         self.keys[key] = len(self.rows)
         self.rows.append(write)
@@ -88,7 +95,7 @@ class _TableWrites:
         index = self.latest.get(shape, -1)
         if identity is None:
             # It may touch any row but those that the same columns with other values name.
-            if index < 0 or index != len(self.groups) - 1 or key_values in self.groups[index].keys:
+            if index < 0 or index != len(self.groups) - 1 or not self.groups[index].takes(write, key_values):
                 index = self._new_group(table, shape)
             self.barrier = index + 1
             self.groups[index].add(write, key_values)
@@ -187,12 +194,7 @@ class OrderedWrites(Writes):
             shape: _Shape = (kind, tuple(sorted(key)), tuple(sorted(values)))
             key_values = tuple([key[name] for name in shape[1]])
             group = self._groups[-1] if self._groups else None
-            if (
-                group is None
-                or group.table is not table
-                or group.shape != shape
-                or (kind is not WriteKind.INSERT and key_values in group.keys)
-            ):
+            if group is None or group.table is not table or group.shape != shape or not group.takes(write, key_values):
                 group = _Group(table, shape)
                 self._groups.append(group)
             group.add(write, key_values)

@@ -22,12 +22,8 @@ def help_of(command: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_an_example(command: str) -> None:
-    """With its own full name, as one would type it."""
-    assert (
-        f"backchannel {command} "
-        in help_of(command).partition("Usage:")[2].partition("Options")[2].replace("[OPTIONS]", "")
-        or help_of(command).count(f"backchannel {command}") >= 2
-    )
+    """With its own full name, as one would type it, beside the line of its usage."""
+    assert help_of(command).count(f"backchannel {command} ") >= 2
 
 
 def test_serve_lists_every_setting_with_flag_variable_and_default() -> None:

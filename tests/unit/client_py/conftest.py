@@ -13,7 +13,7 @@ import pytest
 from msgspec import Raw
 
 from backchannel_client import Client, ConnectionClosed
-from backchannel_protocol import JSON, MSGPACK, Codec, Limits, frames
+from backchannel_protocol import JSON, MSGPACK, Codec, Limits, Outcome, frames
 
 FrameT = TypeVar("FrameT")
 T = TypeVar("T")
@@ -178,14 +178,22 @@ class Peer:
     def reply(self, request: Any, data: Any, positions: dict[str, int] | None = None) -> None:
         self.send(frames.Reply(id=request.id, data=self.raw(data), positions=positions))
 
-    def error(self, request: Any, code: str, *, retry: bool = False, retry_after: float | None = None) -> None:
+    def error(
+        self,
+        request: Any,
+        code: str,
+        *,
+        retry: bool = False,
+        retry_after: float | None = None,
+        outcome: Outcome = "none",
+    ) -> None:
         self.send(
             frames.Error(
                 id=request.id,
                 code=code,
                 message="No.",
                 retry=retry,
-                outcome="none",
+                outcome=outcome,
                 retry_after=retry_after,
             )
         )

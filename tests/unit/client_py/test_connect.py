@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backchannel_client import Client, ConnectionClosed, Refused
+from backchannel_client import Client, ConnectionClosed, Gap, Position, Refused
 from backchannel_protocol import CloseCode, frames
 
 if TYPE_CHECKING:
@@ -127,6 +127,14 @@ async def test_a_token_function_is_asked_once_more(opened: Opened) -> None:
     assert session.server.attempts == 2
 
 
+async def test_the_same_token_is_not_another_one(opened: Opened) -> None:
+    """CLOSE-2: after 4500 the client comes back only with another token than the refused one."""
+    session = await opened(token=lambda: "same")
+    session.peer.drop(4500)
+    end = await session.client.wait_closed()
+    assert (end.code, session.server.attempts) == (4500, 1)
+
+
 async def test_the_first_connect_raises_the_refusal(make_client: MakeClient, server: Server) -> None:
     """A wrong token is told to whoever enters the client."""
     connecting = asyncio.create_task(make_client().connect())
@@ -231,10 +239,32 @@ async def test_any_frame_breaks_the_silence(session: Session) -> None:
     await session.becomes("connecting")
 
 
+async def test_unknown_verdicts_and_reasons_mean_that_something_is_missing(session: Session) -> None:
+    """EVO-2: they are taken for `gap` and `trimmed`, so the app loads a snapshot."""
+    gaps: list[Gap] = []
+    sub = session.client.subscribe("a:b", since=Position("e1", 1), on_gap=gaps.append)
+    request = await session.peer.expect(frames.Subscribe)
+    verdict = {"type": "subscribed", "id": request.id, "channel": "a:b", "verdict": "partly", "epoch": "e1"}
+    session.peer.transport.to_client.put_nowait(session.peer.codec.encode(verdict | {"offset": 4}))
+    gap = {"type": "gap", "channel": "a:b", "epoch": "e1", "from": 4, "to": 6, "reason": "weather"}
+    session.peer.transport.to_client.put_nowait(session.peer.codec.encode(gap))
+    session.peer.transport.to_client.put_nowait(session.peer.codec.encode(gap | {"to": "six"}))
+    session.peer.event("a:b", 7)
+    assert (await anext(sub)).offset == 7
+    assert [(hole.from_, hole.to, hole.reason) for hole in gaps] == [(1, 4, "trimmed"), (4, 6, "trimmed")]
+
+
 async def test_unknown_frames_are_ignored(session: Session) -> None:
     """A later version may have more frames, and broken bytes are no reason to fall over."""
     codec = session.peer.codec
-    for message in (codec.encode({"type": "news", "id": 1}), codec.encode([]), b"\xff\xfe"):
+    broken: tuple[object, ...] = (
+        {"type": "gap", "reason": 5},
+        {"type": "gap", "reason": "slow"},
+        {"type": ["gap"]},
+        {"type": "news"},
+        [],
+    )
+    for message in (*map(codec.encode, broken), b"\xff\xfe"):
         session.peer.transport.to_client.put_nowait(message)
     session.peer.send(frames.Ping())
     await session.peer.expect(frames.Pong)

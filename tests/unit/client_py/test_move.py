@@ -26,9 +26,11 @@ async def listen(session: Session, channel: str = "a:b", offset: int = 0) -> Sub
 
 
 async def move(session: Session, after: float = 30.0) -> tuple[Peer, Peer]:
-    """Tell the client to move; returns the old and the new peer."""
+    """Tell the client to move, and let it begin; returns the old and the new peer."""
     old = session.peer
     old.send(frames.Move(after=after))
+    # A random moment in the first half of the time (MOVE-1): its middle, by our chance.
+    await session.clock.elapse(after / 4)
     return old, await session.server.next()
 
 
@@ -97,7 +99,7 @@ async def test_past_its_time_the_old_connection_is_left(session: Session) -> Non
         await session.peer.expect(frames.Call)
     old, new = await move(session, after=8.0)
     await new.greet()
-    await session.clock.elapse(8.0)
+    await session.clock.elapse(6.0)
     assert await old.closed() == 1000
     new.reply(await new.expect(frames.Call), 1)
     assert await keyed == 1
@@ -110,6 +112,7 @@ async def test_a_failed_move_is_tried_again_while_the_old_connection_works(sessi
     """The old connection is used until another is open."""
     session.server.unreachable = 1
     session.peer.send(frames.Move(after=30.0))
+    await session.clock.elapse(7.5)
     await session.clock.armed(0.25)
     call = asyncio.create_task(session.client.call("thing.do"))
     session.peer.reply(await session.peer.expect(frames.Call), 1)
@@ -144,6 +147,25 @@ async def test_losing_the_old_connection_while_moving(session: Session) -> None:
     new.subscribed("a:b", 1, verdict="recovered")
     new.event("a:b", 1)
     assert (await anext(sub)).offset == 1
+
+
+async def test_losing_the_old_connection_before_the_move_begins(session: Session) -> None:
+    """There is nothing to wait for any more: the client comes back as after any loss."""
+    session.peer.send(frames.Move(after=30.0))
+    await session.clock.armed(7.5)
+    session.peer.drop(4000)
+    await session.becomes("connecting")
+    await session.clock.elapse(0.25)
+    await (await session.server.next()).greet()
+    await session.becomes("connected")
+
+
+async def test_a_final_end_before_the_move_begins(session: Session) -> None:
+    """4500-4999 are final while moving too."""
+    session.peer.send(frames.Move(after=30.0))
+    await session.clock.armed(7.5)
+    session.peer.drop(4501)
+    assert (await session.client.wait_closed()).code == 4501
 
 
 async def test_a_subscribe_in_flight_is_asked_on_the_new_connection(session: Session) -> None:

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Struct
 
 from backchannel_client import Event, Malformed, Position, Refused
-from backchannel_protocol import Command, Limits, Query, frames
+from backchannel_protocol import Command, Limits, Outcome, Query, frames
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -284,6 +284,82 @@ async def test_open_requests_stay_within_the_limit(opened: Opened) -> None:
     assert session.peer.codec.decode_any(frame.data) == {"n": 2}
     for call in calls:
         call.cancel()
+
+
+async def test_subscribes_count_as_open_requests_too(opened: Opened) -> None:
+    """They take half of the limit at most, and calls take what is left."""
+    session = await opened(greeting={"limits": Limits(open_requests=4)})
+    for n in range(3):
+        session.client.subscribe(f"a:{n}")
+    calls = [asyncio.create_task(session.client.call("thing.do", {"n": n})) for n in range(3)]
+    asked = [await session.peer.receive() for _ in range(4)]
+    assert [type(frame) for frame in asked] == [frames.Subscribe] * 2 + [frames.Call] * 2
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+    assert isinstance(asked[0], frames.Subscribe)
+    assert isinstance(asked[1], frames.Subscribe)
+    for subscribe in asked[:2]:
+        assert isinstance(subscribe, frames.Subscribe)
+        session.peer.subscribed(subscribe.channel, 0, id=subscribe.id)
+    assert {type(await session.peer.receive()) for _ in range(2)} == {frames.Subscribe, frames.Call}
+    for call in calls:
+        call.cancel()
+
+
+async def test_an_unknown_outcome_is_sent_again_with_the_key(session: Session) -> None:
+    """CALL-6: `unavailable` with outcome `unknown`, until there is no time left."""
+    call = asyncio.create_task(session.client.call("thing.do", timeout=8.0))
+    first = await session.peer.expect(frames.Call)
+    session.peer.error(first, "unavailable", retry=True, retry_after=1.0, outcome="unknown")
+    await session.clock.elapse(1.25)
+    again = await session.peer.expect(frames.Call)
+    assert (again.key, again.timeout) == (first.key, 6.75)
+    session.peer.error(again, "unavailable", retry=True, retry_after=9.0, outcome="unknown")
+    with pytest.raises(Refused) as caught:
+        await call
+    assert (caught.value.code, caught.value.outcome) == ("unavailable", "unknown")
+
+
+@pytest.mark.parametrize("key", [None, "a-key-of-mine"])
+@pytest.mark.parametrize("outcome", ["none", "unknown"])
+async def test_what_is_told_at_once(session: Session, key: str | None, outcome: Outcome) -> None:
+    """Without a key nothing is repeated, and what did not happen is for the app to decide."""
+    call = asyncio.create_task(session.client.call("thing.do", key=key))
+    session.peer.error(await session.peer.expect(frames.Call), "unavailable", retry=True, outcome=outcome)
+    if key is not None and outcome == "unknown":
+        await session.clock.elapse(0.25)
+        session.peer.error(await session.peer.expect(frames.Call), "forbidden")
+    with pytest.raises(Refused):
+        await call
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+
+
+async def test_a_pause_survives_a_reconnect_and_a_cancellation(session: Session) -> None:
+    """A call that waits to be repeated goes out on the next connection, unless nobody waits for it."""
+    kept = asyncio.create_task(session.client.call("thing.do", {"n": 1}))
+    given_up = asyncio.create_task(session.client.call("thing.do", {"n": 2}))
+    for _ in range(2):
+        frame = await session.peer.expect(frames.Call)
+        session.peer.error(frame, "unavailable", retry=True, retry_after=5.0, outcome="unknown")
+    await session.clock.armed(5.25)
+    given_up.cancel()
+    await session.reconnect()
+    await session.clock.elapse(5.0)
+    session.peer.reply(await session.peer.expect(frames.Call), 1)
+    assert await kept == 1
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+
+
+async def test_the_server_is_told_no_more_than_it_allows(opened: Opened) -> None:
+    """CALL-4: `timeout` is at most `limits.call`; the client itself waits longer."""
+    session = await opened(greeting={"limits": Limits(call=3.0)})
+    call = asyncio.create_task(session.client.call("thing.do", timeout=60.0))
+    frame = await session.peer.expect(frames.Call)
+    assert frame.timeout == 3.0
+    session.peer.reply(frame, 1)
+    await call
 
 
 async def test_a_request_over_the_frame_limit_is_refused_here(session: Session) -> None:

@@ -180,6 +180,16 @@ async def test_positions_over_the_frame_limit_are_subscribed_afterwards(opened: 
     assert (request.channel, request.since) == ("a:second", Position("e1", 0))
 
 
+async def test_no_more_channels_are_resumed_than_allowed(opened: Opened) -> None:
+    """CONN-21: the whole `connect` would be refused; the rest is subscribed, and refused one by one."""
+    session = await opened(greeting={"limits": Limits(channels=1)})
+    await listen(session, "a:first")
+    await listen(session, "a:second")
+    connect = await session.reconnect()
+    assert connect.resume == {"a:first": Position("e1", 0)}
+    assert (await session.peer.expect(frames.Subscribe)).channel == "a:second"
+
+
 async def test_a_subscription_made_before_connecting(
     make_client: Callable[..., Client], server: Server, clock: FakeClock
 ) -> None:

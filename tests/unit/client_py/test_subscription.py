@@ -202,6 +202,19 @@ async def test_asking_for_what_the_server_makes_anyway_is_harmless(session: Sess
     assert (await anext(sub)).offset == 3
 
 
+async def test_an_answer_that_the_server_listens_already_resets_nothing(session: Session) -> None:
+    """SUB-4: it comes when our `subscribe` crossed the server's own, and the position goes on."""
+    sub = session.client.subscribe("user:alice")
+    request = await session.peer.expect(frames.Subscribe)
+    session.peer.subscribed("user:alice", 2)
+    session.peer.gap("user:alice", 2, 4)
+    session.peer.subscribed("user:alice", 6, verdict="recovered", id=request.id)
+    for offset in (5, 6, 7):
+        session.peer.event("user:alice", offset)
+    assert [(await anext(sub)).offset for _ in range(3)] == [5, 6, 7]
+    assert len(sub.gaps) == 1
+
+
 async def test_a_gap_is_told_at_its_place_in_the_stream(session: Session) -> None:
     """`on_gap` is awaited between the events before and behind the gap."""
     story: list[object] = []

@@ -135,7 +135,9 @@ async def start_worker(tmp_path: Path) -> AsyncIterator[StartWorker]:
         store = open_sqlite(tmp_path / f"{len(benches)}.db", migrations=app.migrations)
         broker = RecordingBroker()
         relay = MemoryRelay(asyncio.get_running_loop())
-        worker = Worker(app, wrap(store) if wrap else store, broker, relay, limits=limits, **more)
+        # By default no stall of the machine parts what was sent together.
+        patient = limits or WorkerLimits(batch_seconds=30.0, slow=30.0)
+        worker = Worker(app, wrap(store) if wrap else store, broker, relay, limits=patient, **more)
         bench = Bench(store, worker, relay, broker)
         benches.append(bench)
         if start:

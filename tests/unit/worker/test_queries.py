@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import pytest
@@ -28,9 +28,14 @@ words = sa.Table(
 app = App("dictionary")
 app.tables(metadata)
 variable: ContextVar[str] = ContextVar("variable", default="unset")
-begun = asyncio.Event()
-proceed = asyncio.Event()
 cleaned: list[str] = []
+
+
+class Signals:
+    """What handlers and tests tell each other; made anew for each test."""
+
+    begun: ClassVar[asyncio.Event]
+    proceed: ClassVar[asyncio.Event]
 
 
 @app.namespace("words")
@@ -83,15 +88,15 @@ async def look(ctx: Context, request: Look) -> Found:
     found = [row.word for row in await ctx.db.rows(sa.select(words.c.word).order_by(words.c.word))]
     match request.how:
         case "wait":
-            begun.set()
+            Signals.begun.set()
             try:
-                await proceed.wait()
+                await Signals.proceed.wait()
             finally:
                 cleaned.append("waited")
             assert [row.word for row in await ctx.db.rows(sa.select(words.c.word).order_by(words.c.word))] == found
         case "timeout":
             async with asyncio.timeout(5):
-                pass
+                await ctx.presence("words:all")
         case "refuse":
             raise Refused("no_word", "No such word.")
         case "fail":
@@ -113,8 +118,8 @@ async def look(ctx: Context, request: Look) -> Found:
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    begun.clear()
-    proceed.clear()
+    Signals.begun = asyncio.Event()
+    Signals.proceed = asyncio.Event()
     cleaned.clear()
 
 
@@ -140,10 +145,10 @@ async def test_query_that_waits_holds_up_nobody(start_worker: StartWorker) -> No
     """While one query waits, commands commit and other queries answer; its snapshot stays what it was."""
     bench = await start_worker(app)
     waiting = asyncio.create_task(bench.call("word.look", {"how": "wait"}))
-    await begun.wait()
+    await Signals.begun.wait()
     await bench.call("word.add", {"word": "a"})
     assert (await bench.call("word.look"))["words"] == ["a"]
-    proceed.set()
+    Signals.proceed.set()
     assert await waiting == {"words": [], "task": True}
     # Its name is known now: it begins in a task.
     assert (await bench.call("word.look"))["task"] is True
@@ -173,7 +178,7 @@ async def test_cancelled_query_stops(start_worker: StartWorker) -> None:
     request = bench.request("word.look", {"how": "wait"})
     replies: list[str] = []
     bench.relay.send(request, lambda reply: replies.append(reply.failure.code if reply.failure else ""))
-    await begun.wait()
+    await Signals.begun.wait()
     bench.relay.cancel(request.id)
     await bench.worker.stop()
     assert cleaned == ["waited"]
@@ -205,7 +210,7 @@ async def test_stop_cancels_queries_that_do_not_end(start_worker: StartWorker) -
     """Stopping gives waiting queries a while, then cancels them; each has its answer."""
     bench = await start_worker(app, limits=WorkerLimits(stop=0.01))
     waiting = asyncio.create_task(bench.refusal("word.look", {"how": "wait"}))
-    await begun.wait()
+    await Signals.begun.wait()
     await bench.worker.stop()
     assert (await waiting).code == "cancelled"
     assert cleaned == ["waited"]

@@ -153,7 +153,8 @@ export class MessageList {
     if (this.#atBottom) {
       this.#seenSeq = last;
       // On a phone the room may be open behind the list of channels: then nobody reads it.
-      if (this.#room.ready && !document.hidden && this.#scroller.clientHeight > 0) this.#chat.read(this.#room);
+      if (this.#room.ready && !document.hidden && this.#scroller.clientHeight > 0)
+        this.#chat.read(this.#room);
     }
     this.#jump.hidden = this.#atBottom;
     const unseen = Math.max(0, last - this.#seenSeq);

@@ -78,6 +78,8 @@ export class RoomView {
     const leave = (): void =>
       confirmLeaving(this.#chat.info(room.channel) ?? info, () => {
         void this.#chat.leave(room.channel).then(() => {
+          // Meanwhile the person may have gone elsewhere.
+          if (this.#chat.current !== room.channel) return;
           if (this.#chat.info(room.channel) === undefined) this.#gone();
           this.element.focus();
         });

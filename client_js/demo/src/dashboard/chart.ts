@@ -9,6 +9,8 @@ import { type Samples, SPAN } from "./samples.ts";
 
 /** One cursor moves over all charts. */
 const SYNC = "host";
+/** Steps of the upright axis: round, and never a part of a thing that is counted. */
+const STEPS = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 /** The name for screen readers is brought up to date this seldom, in milliseconds. */
 const NAMED_EVERY = 10_000;
 
@@ -120,6 +122,7 @@ export class Chart {
             return Math.ceil(plot.ctx.measureText(longest).width / devicePixelRatio) + 14;
           },
           space: 34,
+          incrs: [...STEPS],
           values: (_plot, splits) => splits.map((value) => joined(onAxis(value))),
         },
       ],

@@ -9,6 +9,7 @@ import {
   percent,
   type Quantity,
   rate,
+  roundByteRate,
   wholePercent,
 } from "../shared/format.ts";
 import type { Sample } from "./samples.ts";
@@ -140,6 +141,7 @@ export const CHARTS: readonly ChartPanel[] = [
       { label: "Out", color: "--series-2", width: 2, dash: [6, 4], value: (sample) => sample.net_out },
     ],
     format: byteRate,
+    axis: roundByteRate,
     top: 1000,
   },
   {

@@ -12,6 +12,7 @@ const dayOtherYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month:
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const hundredths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const trimmed = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
 /** A number and its unit, kept apart so that a page can set them in different sizes. */
@@ -59,14 +60,14 @@ export const rate = (value: number, unit: string): Quantity => ({
   unit,
 });
 
-function scaled(value: number, base: number, units: readonly string[]): Quantity {
+function scaled(value: number, base: number, units: readonly string[], small = tenths): Quantity {
   let size = value;
   let step = 0;
   while (size >= base && step < units.length - 1) {
     size /= base;
     step += 1;
   }
-  const number = step === 0 || size >= 100 ? whole : tenths;
+  const number = step === 0 || size >= 100 ? whole : small;
   return { value: number.format(size), unit: units[step] ?? "" };
 }
 
@@ -76,8 +77,13 @@ export const load = (value: number): string => hundredths.format(value);
 /** A size of memory, in powers of 1,024. */
 export const bytes = (value: number): Quantity => scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]);
 
+const SPEEDS = ["B/s", "kB/s", "MB/s", "GB/s"];
+
 /** A speed of a network, in powers of 1,000. */
-export const byteRate = (value: number): Quantity => scaled(value, 1000, ["B/s", "kB/s", "MB/s", "GB/s"]);
+export const byteRate = (value: number): Quantity => scaled(value, 1000, SPEEDS);
+
+/** The same on an axis, whose numbers are round. */
+export const roundByteRate = (value: number): Quantity => scaled(value, 1000, SPEEDS, trimmed);
 
 /** `1 member`, `2 members`. */
 export const counted = (count: number, one: string, many: string = `${one}s`): string =>

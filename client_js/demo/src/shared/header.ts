@@ -35,7 +35,7 @@ export function showHeader(page: Page, client?: Client, user?: string): void {
       "nav",
       { class: "nav", "aria-label": "Pages" },
       link("chat", "/", "Chat"),
-      link("dashboard", "/dashboard", "Dashboard"),
+      link("dashboard", "/dashboard/", "Dashboard"),
     ),
     h(
       "div",

@@ -1,0 +1,22 @@
+"""Ids of rows."""
+
+from __future__ import annotations
+
+import re
+
+from backchannel.worker.ids import new_id
+
+
+def test_ids_are_26_letters_and_digits_that_sort_by_time() -> None:
+    """A later millisecond always sorts behind, and the random part differs."""
+    ids = [new_id(now) for now in (0, 1, 31, 32, 1_700_000_000_000, 2**48 - 1)]
+    assert ids == sorted(ids)
+    assert all(re.fullmatch("[0-9a-hjkmnp-tv-z]{26}", found) for found in ids)
+    assert ids[0].startswith("0000000000")
+    assert ids[-1].startswith("7zzzzzzzzz")
+    assert len({new_id(5) for _ in range(1000)}) == 1000
+
+
+def test_ids_are_of_now_by_default() -> None:
+    """Without an instant the system's clock is taken."""
+    assert new_id(1_700_000_000_000) < new_id() < new_id(2**48 - 1)
