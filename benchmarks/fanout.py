@@ -1,8 +1,8 @@
 """How many deliveries per second does one gateway make, and what does one cost?
 
-One publisher, many listeners, a live channel with history; closed loop with a window, so that nothing is won by building
-a backlog. Beside it run, interleaved, the floor (one `send` per delivery, no protocol at all) and a plain Starlette
-broadcast. Also: latency at a fixed moderate rate, and the memory of an idle connection.
+One publisher, many listeners, a live channel with history; closed loop with a window, so that nothing is won by
+building a backlog. Beside it run, interleaved, the floor (one `send` per delivery, no protocol at all) and a plain
+Starlette broadcast. Also: latency at a fixed moderate rate, and the memory of an idle connection.
 
     python -m benchmarks.fanout [--listeners 1000] [--seconds 2] [--runs 3]
 """

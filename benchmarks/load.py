@@ -1,7 +1,7 @@
 """The load: a server in a process of its own on one core, many raw clients in this one on another.
 
-The clients speak just enough WebSocket to be cheap: frames are masked with zeros, and deliveries are counted by a marker
-without parsing them.
+The clients speak just enough WebSocket to be cheap: frames are masked with zeros, and deliveries are counted by a
+marker without parsing them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ async def target(app: str = "benchmarks.app:app", **settings: str) -> AsyncItera
 
 
 def _port_in(line: str) -> int | None:
-    before, found, after = line.partition("http://127.0.0.1:")
+    _, found, after = line.partition("http://127.0.0.1:")
     digits = after[: len(after) - len(after.lstrip("0123456789"))]
     return int(digits) if found and digits else None
 
@@ -194,4 +194,3 @@ def report(title: str, rows: list[tuple[str, str]]) -> None:
     print(f"\n{title}")
     for name, value in rows:
         print(f"  {name:<{width}}  {value}")
-

@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", "demo/test/**/*.test.ts"],
     // A test that waits for real time is broken; fake time needs none.
     testTimeout: 5000,
   },

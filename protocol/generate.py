@@ -262,8 +262,7 @@ def typescript() -> str:
     for row in codes.ERROR_CODES.values():
         lines += _ts_doc(f"{row.meaning} {row.cure}", "  ")
         lines.append(
-            f"  {row.code}: {{ retry: {str(row.retry).lower()},"
-            f' outcome: "{row.outcome}", status: {row.status} }},'
+            f'  {row.code}: {{ retry: {str(row.retry).lower()}, outcome: "{row.outcome}", status: {row.status} }},'
         )
     lines += [
         "} as const satisfies Readonly<Record<ErrorCode, ErrorInfo>>;",
@@ -437,8 +436,12 @@ def reference() -> str:
             ("code", "HTTP status", "retry", "outcome", "meaning", "cure"),
             (
                 (
-                    f"`{row.code}`", str(row.status), "yes" if row.retry else "no",
-                    f"`{row.outcome}`", row.meaning, row.cure,
+                    f"`{row.code}`",
+                    str(row.status),
+                    "yes" if row.retry else "no",
+                    f"`{row.outcome}`",
+                    row.meaning,
+                    row.cure,
                 )
                 for row in codes.ERROR_CODES.values()
             ),
@@ -451,8 +454,11 @@ def reference() -> str:
             ("code", "name", "final", "meaning", "what the client does"),
             (
                 (
-                    str(int(close.code)), f"`{close.code.name}`",
-                    "yes" if codes.is_final(close.code) else "no", close.meaning, close.cure,
+                    str(int(close.code)),
+                    f"`{close.code.name}`",
+                    "yes" if codes.is_final(close.code) else "no",
+                    close.meaning,
+                    close.cure,
                 )
                 for close in codes.CLOSE_CODES.values()
             ),

@@ -124,40 +124,62 @@ class Lifecycle:
             while True:
                 connection = await self._connect(delay)
                 end = await connection.over
-                if self._backoff.lost(self._clock.time() - connection.since):
-                    self._refused_token = None
                 if end is None:
-                    end = await self._wait_to_move(connection)
-                delay = 0.0
-                if end is not None:
-                    delay = self._next_delay(end)
-                    self._set_state("connecting")
-                    log.info("Connection lost: %s; connecting again in %.1f s", end, delay)
+                    self._count_uptime(connection)
+                    end = await self._wait(self._time_to_move(connection), connection)
+                delay = 0.0 if end is None else self._delay_after_loss(connection, end)
         except ConnectionClosed as exc:
             self._finish(exc)
         except Exception:
             log.exception("The client stops")
             self._finish(ConnectionClosed(ABNORMAL, "The client failed; its log has the reason."))
 
-    async def _wait_to_move(self, connection: Connection) -> ConnectionClosed | None:
-        """Spread the moves of many clients over time (MOVE-1); returns the end if it comes first."""
-        by = connection.move_by or self._clock.time()
-        wait = self._random() * _MOVE_SHARE * (by - self._clock.time())
-        try:
-            return await within(self._clock, wait, asyncio.shield(connection.gone))
-        except TimeoutError:
-            return None
-
     async def _connect(self, delay: float) -> Connection:
+        before = self.current
         while True:
-            if delay > 0:
-                await sleep(self._clock, delay)
+            end = await self._wait(delay, before)
+            if before is not None and end is not None:
+                # A move that did not succeed in time: from here on it is as after any loss.
+                delay = self._delay_after_loss(before, end)
+                before = None
+                continue
             try:
                 return await self._attempt()
             except ConnectionClosed as exc:
                 self.failure = exc
                 delay = self._next_delay(exc)
                 log.info("Cannot connect: %s; trying again in %.1f s", exc, delay)
+
+    async def _wait(self, seconds: float, before: Connection | None) -> ConnectionClosed | None:
+        """Wait, but not longer than the connection lasts that is still in use; returns its end if it came first."""
+        if before is None:
+            if seconds > 0:
+                await sleep(self._clock, seconds)
+            return None
+        if before.gone.done():
+            return before.gone.result()
+        if seconds <= 0:
+            return None
+        try:
+            return await within(self._clock, seconds, asyncio.shield(before.gone))
+        except TimeoutError:
+            return None
+
+    def _time_to_move(self, connection: Connection) -> float:
+        """A random moment in the time that `move` gave, so that many clients do not come as one (MOVE-1)."""
+        by = connection.move_by or 0.0
+        return self._random() * _MOVE_SHARE * max(0.0, by - self._clock.time())
+
+    def _count_uptime(self, connection: Connection) -> None:
+        if self._backoff.lost(self._clock.time() - connection.since):
+            self._refused_token = None
+
+    def _delay_after_loss(self, connection: Connection, end: ConnectionClosed) -> float:
+        self._count_uptime(connection)
+        delay = self._next_delay(end)
+        self._set_state("connecting")
+        log.info("Connection lost: %s; connecting again in %.1f s", end, delay)
+        return delay
 
     def _next_delay(self, end: ConnectionClosed) -> float:
         """The seconds to wait after this end.

@@ -182,18 +182,7 @@ class Pong(_Client, tag="pong"):
     """The answer to `ping`."""
 
 
-ClientFrame = (
-    Connect
-    | Subscribe
-    | Unsubscribe
-    | Call
-    | Cancel
-    | Publish
-    | History
-    | PresenceRequest
-    | Refresh
-    | Pong
-)
+ClientFrame = Connect | Subscribe | Unsubscribe | Call | Cancel | Publish | History | PresenceRequest | Refresh | Pong
 
 
 # Server to client
@@ -346,18 +335,7 @@ class Move(_Server, tag="move"):
     """In seconds."""
 
 
-ServerFrame = (
-    Connected
-    | Subscribed
-    | Reply
-    | Error
-    | Event
-    | Presence
-    | Gap
-    | Unsubscribed
-    | Ping
-    | Move
-)
+ServerFrame = Connected | Subscribed | Reply | Error | Event | Presence | Gap | Unsubscribed | Ping | Move
 
 
 # What `reply.data` holds for the requests that are not calls

@@ -32,9 +32,7 @@ _LONG_EXPONENT: Final = b"0e000"
 # A string that does not end is one token too: else each escaped quote in it would be tried as a
 # start, which takes time in the square of the length. Whole numbers, so that the digits behind a
 # point are not taken for an integer.
-_JSON_TOKEN: Final = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?', re.S
-)
+_JSON_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?', re.S)
 
 
 def scan_json(data: bytes, nesting: int) -> None:

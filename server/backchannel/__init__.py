@@ -65,6 +65,4 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith("backchannel"):
             raise
-        raise ImportError(
-            f"backchannel.{name} needs {exc.name!r}: pip install 'backchannel[server]'"
-        ) from exc
+        raise ImportError(f"backchannel.{name} needs {exc.name!r}: pip install 'backchannel[server]'") from exc

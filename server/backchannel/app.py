@@ -236,8 +236,14 @@ class App:
 
         def declare(cls: RequestClass) -> RequestClass:
             self._declare_request(
-                cls, Command, "command", name, lane=fields, errors=tuple(errors),
-                own_transaction=own_transaction, timeout=timeout,
+                cls,
+                Command,
+                "command",
+                name,
+                lane=fields,
+                errors=tuple(errors),
+                own_transaction=own_transaction,
+                timeout=timeout,
             )
             return cls
 
@@ -267,7 +273,7 @@ class App:
         timeout: float | None = None,
     ) -> None:
         _check_name(name, "noun.verb")
-        if not (isinstance(cls, type) and issubclass(cls, base)):
+        if not _derives(cls, base):
             raise RegistrationError(
                 f"{name}: {_name_of(cls)} must derive from {base.__name__}[Answer], as in "
                 f"`class Place({base.__name__}[Placed])`."
@@ -298,7 +304,7 @@ class App:
 
         def declare(cls: EventClass) -> EventClass:
             _check_name(name, "noun.participle")
-            if not (isinstance(cls, type) and issubclass(cls, Event)):
+            if not _derives(cls, Event):
                 raise RegistrationError(f"{name}: {_name_of(cls)} must derive from Event.")
             if name in self.events:
                 raise RegistrationError(f"{name} is declared already; choose another name or remove one.")
@@ -412,7 +418,7 @@ class App:
             ("event", self.events, other.events),
             ("namespace", self.namespaces, other.namespaces),
         ):
-            if clash := sorted(set(mine) & set(theirs)):  # type: ignore[call-overload]
+            if clash := sorted(set(mine) & set(theirs)):
                 raise RegistrationError(f"include({other.name!r}): {what} {clash[0]!r} is in both apps.")
         self.requests.update(other.requests)
         self.events.update(other.events)
@@ -448,6 +454,11 @@ def _name_of(thing: Any) -> str:
     return getattr(thing, "__qualname__", repr(thing))
 
 
+def _derives(cls: Any, base: type) -> bool:
+    """Whether what a decorator was put on is a class of this kind; it may be anything."""
+    return isinstance(cls, type) and issubclass(cls, base)
+
+
 def _check_name(name: str, form: str) -> None:
     if not NAME_RE.match(name) or "." not in name or len(name) > 64:
         raise RegistrationError(f"{name!r} is not a name: use `{form}`, lower case, at most 64 characters.")
@@ -468,9 +479,7 @@ def _check_travels(name: str, type_: Any) -> None:
     except (TypeError, NameError, ValueError) as exc:
         raise RegistrationError(f"{name}: {_name_of(type_)} cannot travel: {exc}") from None
     if "contentEncoding" in repr(components):
-        raise RegistrationError(
-            f"{name}: {_name_of(type_)} has a `bytes` field; declare it `str` and carry base64url."
-        )
+        raise RegistrationError(f"{name}: {_name_of(type_)} has a `bytes` field; declare it `str` and carry base64url.")
 
 
 def _check_handler(name: str, function: Any, declaration: RequestDeclaration) -> None:

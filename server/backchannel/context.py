@@ -50,17 +50,15 @@ class Publisher(Protocol):
     async def call(self, request: Request[R], *, user: str, key: str | None = None) -> R: ...
     @overload
     async def call(self, request: str, data: Any, *, user: str, key: str | None = None) -> Any: ...
-    async def call(
-        self, request: Request[Any] | str, data: Any = None, *, user: str, key: str | None = None
-    ) -> Any:
+    async def call(self, request: Request[Any] | str, data: Any = None, *, user: str, key: str | None = None) -> Any:
         """Ask a command or query on behalf of a user, as a handler of its own. Raises `Refused`."""
 
 
 class Context(Protocol):
     """One request being handled.
 
-    A handler reads, decides and *declares*: what it inserts, updates, deletes and publishes is collected and counts only
-    if the handler returns. It may run more than once; only its committed transaction counts.
+    A handler reads, decides and *declares*: what it inserts, updates, deletes and publishes is collected and counts
+    only if the handler returns. It may run more than once; only its committed transaction counts.
     """
 
     @property

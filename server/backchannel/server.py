@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import uvicorn
-from backchannel_protocol import Refused
 from starlette.applications import Starlette
+
+from backchannel_protocol import Refused
 
 from .app import App
 from .auth.authenticator import SecretAuthenticator
@@ -83,7 +84,7 @@ class Server:
         self._http: _HttpServer | None = None
         self._store: SqliteStore | None = None
         self.asgi: Starlette
-        """Once started: all routes and the same sessions as a plain ASGI application, for any ASGI server on this event loop."""
+        """Once started: all routes and the same sessions as a plain ASGI application, for any server on this loop."""
 
     @property
     def url(self) -> str:
@@ -111,7 +112,8 @@ class Server:
             progress: called with one line per migration that is applied.
 
         Raises:
-            BackchannelError: a setting, the database or the app is wrong; the message tells the cure. Nothing is left open.
+            BackchannelError: a setting, the database or the app is wrong; the message tells the cure. Nothing is
+                left open.
         """
         try:
             await self._start(progress)

@@ -17,8 +17,8 @@ PATIENCE = 150.0
 
 @pytest.mark.timeout(200)
 async def test_two_people_chat_while_the_server_dies(tmp_path: Path) -> None:
-    """They chat, one reloads, the server is killed with SIGKILL and started again: nothing is missing or doubled on either
-    screen, and the dashboard shows figures that move."""
+    """They chat, one reloads, the server is killed with SIGKILL and started again: nothing is missing or doubled on
+    either screen, and the dashboard shows figures that move."""
     chromium = shutil.which("chromium")
     node = shutil.which("node")
     assert chromium, "chromium is needed: run scripts/setup-system"

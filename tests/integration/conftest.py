@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 import websockets
+
 from backchannel import Server, Settings
 from backchannel.demo import app as demo_app
 

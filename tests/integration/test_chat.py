@@ -41,9 +41,7 @@ async def test_one_key_one_effect(running_server: Any) -> None:
     """A repeated command with the same key has one effect and the same reply; other data under it is a conflict."""
     alice = await running_server.wire("alice")
     request = {"channel": "chat:lobby", "text": "once"}
-    replies = [
-        await alice.ask("call", name="message.send", data=request, key="the-same-key") for _ in range(3)
-    ]
+    replies = [await alice.ask("call", name="message.send", data=request, key="the-same-key") for _ in range(3)]
     assert [reply["data"] for reply in replies] == [replies[0]["data"]] * 3
     other = await alice.ask("call", name="message.send", data={**request, "text": "twice"}, key="the-same-key")
     assert (other["type"], other["code"]) == ("error", "conflict")
@@ -137,9 +135,7 @@ async def test_who_is_here(running_server: Any) -> None:
     alice, bob = await running_server.wire("alice"), await running_server.wire("bob")
     await alice.ask("subscribe", channel="chat:lobby")
     await bob.ask("subscribe", channel="chat:lobby")
-    await alice.until(
-        lambda f: f["type"] == "presence" and [m["user"] for m in f.get("joined", [])] == ["bob"]
-    )
+    await alice.until(lambda f: f["type"] == "presence" and [m["user"] for m in f.get("joined", [])] == ["bob"])
     here = await alice.ask("presence", channel="chat:lobby")
     assert {member["user"] for member in here["members"]} == {"alice", "bob"}
     assert here["count"] == 2

@@ -10,10 +10,11 @@ import base64
 import json
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jwt
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 import websockets
 
@@ -135,9 +136,7 @@ async def test_bad_messagepack_is_answered(running_server: Any, name: str) -> No
     assert refused["code"] == "invalid"
     assert (refused.get("id") == 7) or not has_id
     await socket.send(
-        msgpack.packb(
-            {"type": "call", "id": 9, "name": "message.list", "data": {"channel": "chat:lobby"}}
-        )
+        msgpack.packb({"type": "call", "id": 9, "name": "message.list", "data": {"channel": "chat:lobby"}})
     )
     assert (await answer("reply"))["id"] == 9
 
@@ -156,7 +155,7 @@ def _unsigned(secret: str) -> str:
     return f"{part({'alg': 'none'})}.{part({'sub': 'alice', 'exp': int(time.time()) + 600})}."
 
 
-TOKENS = {
+TOKENS: dict[str, Callable[[str], str | None]] = {
     "none": lambda secret: None,
     "empty": lambda secret: "",
     "garbage": lambda secret: "not.a.token",

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+
 from backchannel.store.sqlite import sqlite_api_keys
 
 
@@ -91,7 +92,9 @@ async def test_refusals_are_problems_with_the_same_codes(
 ) -> None:
     """RFC 9457: problem+json with the code that the WebSocket would tell, and no internals."""
     answer = await http.post(
-        f"/v1/{name}", content=body, headers=bearer(running_server.token("alice"), **{"Content-Type": "application/json"})
+        f"/v1/{name}",
+        content=body,
+        headers=bearer(running_server.token("alice"), **{"Content-Type": "application/json"}),
     )
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -153,11 +156,12 @@ async def test_outside_development_the_demo_lets_in_nobody(start_server: Any) ->
 
 async def test_cors_is_for_listed_origins(start_server: Any) -> None:
     """A listed origin may use the HTTP door from a page; another is told nothing."""
-    async with start_server(origins=("https://app.example",)) as server:
-        async with httpx2.AsyncClient(base_url=server.url) as client:
-            for origin, allowed in (("https://app.example", "https://app.example"), ("https://evil.example", None)):
-                answer = await client.options(
-                    "/v1/channel.list",
-                    headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
-                )
-                assert answer.headers.get("access-control-allow-origin") == allowed
+    async with (
+        start_server(origins=("https://app.example",)) as server,
+        httpx2.AsyncClient(base_url=server.url) as client,
+    ):
+        for origin, allowed in (("https://app.example", "https://app.example"), ("https://evil.example", None)):
+            answer = await client.options(
+                "/v1/channel.list", headers={"Origin": origin, "Access-Control-Request-Method": "POST"}
+            )
+            assert answer.headers.get("access-control-allow-origin") == allowed

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from backchannel_client import Client
-from backchannel_protocol import Refused
 
 from backchannel.auth.tokens import issue_token
 from backchannel.chat import MessageCreated, SendMessage
+from backchannel_client import Client
+from backchannel_protocol import Refused
 
 SECRET = "process-test-secret-process-test-secret"
 PATIENCE = 30.0

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+
 from backchannel import Context, Refused
 
 from .contract import (
@@ -39,9 +40,7 @@ async def create_channel(ctx: Context, request: CreateChannel) -> ChannelInfo:
     channel = f"chat:{request.id or ctx.new_id()}"
     if await ctx.db.get(channels, channel=channel) is not None:
         raise Refused("conflict", f"{channel} exists already; choose another id, or join it.")
-    ctx.insert(
-        channels, channel=channel, name=request.name, public=request.public, creator=ctx.user, created=ctx.now
-    )
+    ctx.insert(channels, channel=channel, name=request.name, public=request.public, creator=ctx.user, created=ctx.now)
     users = [ctx.user, *dict.fromkeys(user for user in request.members if user != ctx.user)]
     info = ChannelInfo(
         channel=channel,
@@ -91,11 +90,7 @@ async def leave_channel(ctx: Context, request: LeaveChannel) -> Left:
 @app.handle(ListChannels)
 async def list_channels(ctx: Context, request: ListChannels) -> ChannelList:
     """One statement for a page: joined ones first, then public ones, by name and channel."""
-    mine = (
-        sa.select(members.c.channel)
-        .where(members.c.app == ctx.app, members.c.user == ctx.user)
-        .scalar_subquery()
-    )
+    mine = sa.select(members.c.channel).where(members.c.app == ctx.app, members.c.user == ctx.user).scalar_subquery()
     other = sa.case((channels.c.channel.in_(mine), 0), else_=1).label("other")
     member_count = (
         sa.select(sa.func.count())

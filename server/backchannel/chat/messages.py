@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+
 from backchannel import Context, Refused
 
 from .contract import (
@@ -40,13 +41,9 @@ async def send_message(ctx: Context, request: SendMessage) -> Message:
     )
     ctx.publish(
         request.channel,
-        MessageCreated(
-            id=message_id, channel=request.channel, seq=seq, user=ctx.user, text=request.text, time=ctx.now
-        ),
+        MessageCreated(id=message_id, channel=request.channel, seq=seq, user=ctx.user, text=request.text, time=ctx.now),
     )
-    return Message(
-        id=message_id, channel=request.channel, seq=seq, user=ctx.user, text=request.text, time=ctx.now
-    )
+    return Message(id=message_id, channel=request.channel, seq=seq, user=ctx.user, text=request.text, time=ctx.now)
 
 
 @app.handle(ListMessages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+
 from backchannel import Context, Refused
 
 from .contract import ChannelInfo

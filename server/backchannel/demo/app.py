@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from backchannel import App, Meta, Publisher, Refused, Server, Struct, chat, live
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from backchannel import App, Meta, Publisher, Refused, Server, Struct, chat, live
 
 __all__ = ["PEOPLE", "app"]
 

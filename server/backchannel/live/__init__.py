@@ -1,4 +1,4 @@
-"""Live state for dashboards: this host's and Backchannel's own figures, once a second. Written on the public API alone."""
+"""Live state for dashboards: this host's and Backchannel's own figures, once a second; on the public API alone."""
 
 from .host import MetricsSampled, app
 

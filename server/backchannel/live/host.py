@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import psutil
+
 from backchannel import App, Context, Event, Namespace, Publisher, measure
 
 __all__ = ["MetricsSampled", "Sampler", "app"]
@@ -30,7 +31,7 @@ class MetricsNamespace(Namespace):
 
 @app.event("metrics.sampled")
 class MetricsSampled(Event):
-    """One sample. Rates are per second since the sample before; sizes are bytes, shares percent, `time` milliseconds."""
+    """One sample. Rates are per second since the sample before; sizes bytes, shares percent, `time` milliseconds."""
 
     time: int
     cpu: float

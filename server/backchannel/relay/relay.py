@@ -62,9 +62,7 @@ class Failure(Struct, array_like=True):
     @classmethod
     def of(cls, refused: Refused) -> Failure:
         """The failure that carries this refusal."""
-        return cls(
-            refused.code, refused.message, refused.retry, refused.outcome, refused.details, refused.retry_after
-        )
+        return cls(refused.code, refused.message, refused.retry, refused.outcome, refused.details, refused.retry_after)
 
     def refused(self) -> Refused:
         """The refusal that this failure carries."""

@@ -116,7 +116,7 @@ class Session:
         if kind not in TAKEN[self.state]:
             return [_refuse(request_id, self._untimely(kind))]
         if request_id is not None and kind is not f.Cancel:
-            if False:
+            if self._is_open(request_id):
                 # REQ-3: the request that is open goes on, so this one is answered without touching it.
                 return [_refuse(request_id, Malformed(f"Id {request_id} belongs to a request that is still open."))]
             if self._open is not None and len(self._open) >= self.limits.open_requests:

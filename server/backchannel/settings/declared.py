@@ -70,7 +70,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         _setting(SERVER, "FORMAT", "How logs look; auto is console on a terminal, else JSON."),
     ] = "auto"
     drain: Annotated[
-        Seconds, _setting(SERVER, "SECONDS", "How long clients may take to move when the server stops; with --dev 1 unless set.")
+        Seconds,
+        _setting(
+            SERVER, "SECONDS", "How long clients may take to move when the server stops; with --dev 1 unless set."
+        ),
     ] = 30.0
 
     secret: Annotated[

@@ -37,9 +37,7 @@ class ApiKeys:
     Every method raises `Refused("unavailable")` if the database cannot be used now.
     """
 
-    def __init__(
-        self, engine: sa.Engine, app: str, border: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, engine: sa.Engine, app: str, border: Callable[[], AbstractContextManager[None]]) -> None:
         """Use `sqlite_api_keys`. `border` turns the driver's errors into refusals."""
         self._engine = engine
         self._app = app
@@ -55,9 +53,7 @@ class ApiKeys:
         shown = f"{_PREFIX}_{key.id}_{secrets.token_urlsafe(32)}"
         with self._border(), self._engine.begin() as connection:
             connection.execute(
-                api_keys.insert().values(
-                    app=self._app, id=key.id, name=name, hash=_hash(shown), created=key.created
-                )
+                api_keys.insert().values(app=self._app, id=key.id, name=name, hash=_hash(shown), created=key.created)
             )
         return key, shown
 

@@ -57,6 +57,4 @@ def _refusal(exc: sqlite3.DatabaseError | sa.exc.DBAPIError, committing: bool) -
     message = _UNAVAILABLE.get(code & 0xFF)
     if message is None:
         return None
-    return Refused(
-        "unavailable", message, outcome="unknown" if committing else "none", retry_after=1.0
-    )
+    return Refused("unavailable", message, outcome="unknown" if committing else "none", retry_after=1.0)

@@ -31,9 +31,7 @@ class SqliteReads:
     All methods are synchronous and end all statements that they begin. Errors of SQLite come as `Refused`.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, app: str, statements: SqliteStatements | None = None
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, app: str, statements: SqliteStatements | None = None) -> None:
         self.connection = connection
         self.app = app
         self._engine = engine_over(connection)

@@ -92,9 +92,7 @@ class SqliteStatements:
         """The rows of one key. Bound: values, app, key."""
         return self._text(_update_one, shape, names, keys)
 
-    def update(
-        self, shape: TableShape, names: tuple[str, ...], keys: tuple[str, ...], count: int
-    ) -> str:
+    def update(self, shape: TableShape, names: tuple[str, ...], keys: tuple[str, ...], count: int) -> str:
         """The rows of so many keys. Bound: for each values, key; then app."""
         return self._text(_update, shape, names, keys, count)
 
@@ -129,8 +127,7 @@ def _update_one(shape: TableShape, names: tuple[str, ...], keys: tuple[str, ...]
 def _update(shape: TableShape, names: tuple[str, ...], keys: tuple[str, ...], count: int) -> str:
     changes = ", ".join(f"{column} = w.column{i}" for i, column in enumerate(_quoted(shape, names), 1))
     matches = " AND ".join(
-        f"{shape.quoted}.{column} = w.column{i}"
-        for i, column in enumerate(_quoted(shape, keys), len(names) + 1)
+        f"{shape.quoted}.{column} = w.column{i}" for i, column in enumerate(_quoted(shape, keys), len(names) + 1)
     )
     return (
         f"UPDATE {shape.quoted} SET {changes} FROM (VALUES {_groups(count, len(names) + len(keys))}) AS w "  # noqa: S608

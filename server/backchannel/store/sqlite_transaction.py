@@ -115,9 +115,7 @@ class SqliteTransaction:
                 values.extend(row)
             self._write(reads, reads.statements.insert(shape, names, len(part)), values)
 
-    async def update(
-        self, table: sa.Table, changes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
-    ) -> None:
+    async def update(self, table: sa.Table, changes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Update rows by (key columns, new values), as if one after another.
 
         Raises:

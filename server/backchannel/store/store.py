@@ -76,9 +76,7 @@ class Transaction(Protocol):
     async def insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows that all name the same columns, in one statement."""
 
-    async def update(
-        self, table: sa.Table, changes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
-    ) -> None:
+    async def update(self, table: sa.Table, changes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Update rows by (key columns, new values); all changes name the same columns."""
 
     async def delete(self, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> None:

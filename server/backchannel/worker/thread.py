@@ -36,13 +36,13 @@ class WorkerThread:
         self._name = name
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        """Guards `_loop`: before it is there nobody waits for `_stop`, so that any thread may set it."""
         self._stop = asyncio.Event()
         self._ended: asyncio.Future[BaseException | None] | None = None
 
     async def start(self) -> None:
-        """Return once the worker takes requests.
-
-        Cancelling, like a failure, ends the thread first.
+        """Return once the worker takes requests. Cancelling ends the thread first, as a failure does.
 
         Raises:
             RuntimeError: it was started before.
@@ -60,7 +60,11 @@ class WorkerThread:
             target=self._run, args=(loop, started, self._ended), name=self._name, daemon=True
         )
         self._thread.start()
-        await asyncio.wait((started, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait((started, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
         if not started.done():
             self._join()
             error = self._ended.result()
@@ -74,11 +78,14 @@ class WorkerThread:
         """
         if self._ended is None:
             return
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:
-                log.debug("the worker's loop is closed already")
+        with self._lock:
+            if self._loop is None:
+                self._stop.set()
+            else:
+                try:
+                    self._loop.call_soon_threadsafe(self._stop.set)
+                except RuntimeError:
+                    log.debug("the worker's loop is closed already")
         error = await asyncio.shield(self._ended)
         self._join()
         if error is not None:
@@ -98,7 +105,8 @@ class WorkerThread:
         error: BaseException | None = None
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                self._loop = runner.get_loop()
+                with self._lock:
+                    self._loop = runner.get_loop()
                 runner.run(self._main(gateway, started))
         except BaseException as exc:
             error = exc

@@ -246,9 +246,7 @@ def running(
 ) -> Iterator[Server]:  # fmt: skip
     """A server on a port of its own, in a thread of its own."""
     gateway = EchoGateway()
-    door = Door(
-        gateway, close_timeout=close_timeout, head_timeout=head_timeout, trusted_proxies=trusted_proxies
-    )
+    door = Door(gateway, close_timeout=close_timeout, head_timeout=head_timeout, trusted_proxies=trusted_proxies)
     own: dict[str, Any] = {"ws": websocket_protocol(door)} if kind != "asgi" else {"ws": "websockets-sansio"}
     if kind == "sniffed":
         own["http"] = http_protocol(door)

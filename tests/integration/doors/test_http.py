@@ -134,9 +134,7 @@ async def test_a_command(client: httpx2.AsyncClient, gateway: FakeGateway) -> No
     assert response.headers["content-type"] == "application/json"
     assert response.headers["cache-control"] == "no-store"
     assert json.loads(response.headers["backchannel-positions"]) == {"orders:acme": 12}
-    assert gateway.asked == [
-        (Principal("alice", "user:alice"), "order.place", b'{"item":"tea"}', "order-0001", 3.0)
-    ]
+    assert gateway.asked == [(Principal("alice", "user:alice"), "order.place", b'{"item":"tea"}', "order-0001", 3.0)]
 
 
 async def test_a_query_without_a_body(client: httpx2.AsyncClient, gateway: FakeGateway) -> None:
@@ -148,13 +146,9 @@ async def test_a_query_without_a_body(client: httpx2.AsyncClient, gateway: FakeG
 
 
 @pytest.mark.parametrize(("headers", "user"), [({}, ""), ({"Backchannel-User": "bob"}, "bob")])
-async def test_an_api_key(
-    client: httpx2.AsyncClient, gateway: FakeGateway, headers: dict[str, str], user: str
-) -> None:
+async def test_an_api_key(client: httpx2.AsyncClient, gateway: FakeGateway, headers: dict[str, str], user: str) -> None:
     """An API key acts for the user that it names, or as itself."""
-    response = await client.post(
-        "/v1/order.list", headers={"Authorization": "bearer bk_secret", **headers}
-    )
+    response = await client.post("/v1/order.list", headers={"Authorization": "bearer bk_secret", **headers})
     assert response.status_code == 200
     assert gateway.asked[0][0].user == user
 

@@ -124,6 +124,22 @@ async def test_a_failed_move_is_tried_again_while_the_old_connection_works(sessi
     assert session.client.state == "connected"
 
 
+async def test_moves_that_failed_do_not_slow_the_way_back(session: Session) -> None:
+    """A lone gateway that restarts: the client tries in vain, then comes back as after any loss of a steady one."""
+    session.server.unreachable = 5
+    session.clock.advance(5.0)
+    session.peer.send(frames.Move(after=30.0))
+    await session.clock.elapse(7.5)
+    for delay in (0.25, 0.5, 1.0, 2.0):
+        await session.clock.elapse(delay)
+    await session.clock.armed(4.0)
+    session.peer.drop(4000)
+    await session.becomes("connecting")
+    await session.clock.elapse(0.25)
+    await (await session.server.next()).greet()
+    await session.becomes("connected")
+
+
 async def test_too_many_connections_while_moving_is_not_final(session: Session) -> None:
     """The old connection still counts against the limit, and is about to go."""
     old, new = await move(session)

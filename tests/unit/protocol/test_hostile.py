@@ -54,7 +54,8 @@ JSON_CASES: dict[str, tuple[bytes, int | None]] = {
     "offset negative": (b'{"type":"subscribe","id":7,"channel":"a:b","since":{"epoch":"e","offset":-1}}', 7),
     "position without epoch": (b'{"type":"subscribe","id":7,"channel":"a:b","since":{"offset":1}}', 7),
     "epoch too long": (
-        b'{"type":"subscribe","id":7,"channel":"a:b","since":{"epoch":"%b","offset":1}}' % (b"e" * 65), 7,
+        b'{"type":"subscribe","id":7,"channel":"a:b","since":{"epoch":"%b","offset":1}}' % (b"e" * 65),
+        7,
     ),
     "name with a capital": (b'{"type":"call","id":7,"name":"A.b","data":1}', 7),
     "name too long": (b'{"type":"call","id":7,"name":"%b","data":1}' % (b"a" * 65), 7),

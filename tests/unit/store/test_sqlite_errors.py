@@ -30,9 +30,7 @@ children = sa.Table(
     sa.Column("parent", sa.Text),
     sa.Column("later", sa.Text),
     sa.ForeignKeyConstraint(["app", "parent"], ["parents.app", "parents.id"]),
-    sa.ForeignKeyConstraint(
-        ["app", "later"], ["parents.app", "parents.id"], deferrable=True, initially="DEFERRED"
-    ),
+    sa.ForeignKeyConstraint(["app", "later"], ["parents.app", "parents.id"], deferrable=True, initially="DEFERRED"),
 )
 
 
