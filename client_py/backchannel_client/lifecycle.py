@@ -156,8 +156,6 @@ class Lifecycle:
             if seconds > 0:
                 await sleep(self._clock, seconds)
             return None
-        if before.gone.done():
-            return before.gone.result()
         if seconds <= 0:
             return None
         try:

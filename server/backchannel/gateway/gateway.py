@@ -271,7 +271,7 @@ class Gateway:
         else:
             wall = time.time()
             connection.do(session.authenticated(effect.id, principal, wall))
-            due = session.due(self.now(), wall)
+            due = self._due(session, wall)
             if due >= 0 and not connection.gone:
                 # The first ping comes at a random moment, so that those who came together are not served together.
                 self._wheel.put(connection, due if effect.refresh else due * (1 + random.random()) / 2)  # noqa: S311
@@ -287,13 +287,14 @@ class Gateway:
     def _turn(self, connection: Connection) -> float:
         """A connection's turn on the wheel; returns in how many seconds it wants the next."""
         session = connection.session
-        now, wall = self.now(), time.time()
-        connection.do(session.tick(now, wall))
-        due = session.due(now, wall)
+        wall = time.time()
+        connection.do(session.tick(self.now(), wall))
         if session.subscriptions:
             self.subscribing.renew(connection, _RENEW_WITHIN)
-            due = min(due, _RENEW_EVERY)
-        return due
+        return self._due(session, wall)
+
+    def _due(self, session: Session, wall: float) -> float:
+        return min(session.due(self.now(), wall), _RENEW_EVERY)
 
     async def drain(self, seconds: float | None = None) -> None:
         """Take no new connections and move the present ones over, spread out; return when they are gone or time is up.

@@ -7,6 +7,7 @@ rolls the whole batch back; each of its commands then runs again alone.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, cast
@@ -36,7 +37,7 @@ from .failures import (
 from .namespaces import Publication
 from .replies import frame_size, reply_to_repeat, stored_reply
 from .runtime import Runtime
-from .suspend import TimeIsOut, within
+from .suspend import TimeIsOut, is_being_cancelled, within
 from .tables import facts_of
 from .work import Work
 from .writes import OrderedWrites, Writes
@@ -205,7 +206,9 @@ class Batch:
             failure = failure_of_time(declaration.name, seconds)
         except Refused as exc:
             failure = failure_of_refusal(exc, declaration.name, context.errors)
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
+            if isinstance(exc, asyncio.CancelledError) and is_being_cancelled():
+                raise
             failure = INTERNAL
             if self._broken is None:
                 log.error("a handler failed", request=declaration.name, user=context.user, exc_info=exc)

@@ -11,17 +11,8 @@ from backchannel_protocol.limits import CHANNEL_RE
 
 from ..app import App, Kind, Namespace
 from ..broker.broker import Envelope, LogBounds
-from ..context import Context
 
 __all__ = ["Namespaces", "Publication"]
-
-
-class _OwnUser(Namespace):
-    """`user:<id>`: what concerns one user alone. Built in, unless the app declares it."""
-
-    async def may_listen(self, ctx: Context, channel: str) -> bool:
-        """Only that user."""
-        return channel == f"user:{ctx.user}"
 
 
 class Publication(NamedTuple):
@@ -38,14 +29,12 @@ class _Rules(NamedTuple):
 
 
 class Namespaces:
-    """An app's namespaces; each class is made into an instance once."""
+    """An app's namespaces and the built-in ones; each class is made into an instance once."""
 
     def __init__(self, app: App, event_limit: int) -> None:
         self._events: Final = app.events
         self._event_limit = event_limit
-        self._rules: dict[str, _Rules] = {"user": _rules(_OwnUser)}
-        for name, declaration in app.namespaces.items():
-            self._rules[name] = _rules(declaration.cls)
+        self._rules = {name: _rules(declaration.cls) for name, declaration in app.all_namespaces().items()}
 
     def rule(self, channel: str) -> Namespace | None:
         """The namespace that a channel belongs to; None if nobody declared it."""

@@ -15,11 +15,11 @@ import structlog
 from backchannel_protocol import Refused
 
 from ..relay.relay import Failure, Reply
-from .failures import CANCELLED, INTERNAL, STOPPED, TOO_LATE, failure_of_refusal, failure_of_time, too_large
+from .failures import CANCELLED, DEFECT, INTERNAL, STOPPED, TOO_LATE, failure_of_refusal, failure_of_time, too_large
 from .query_context import QueryContext
 from .replies import frame_size
 from .runtime import Runtime
-from .suspend import proceed
+from .suspend import is_being_cancelled, proceed
 from .work import Work
 
 __all__ = ["QueryRunner"]
@@ -91,7 +91,12 @@ class QueryRunner:
             elif work.declaration.name in self._suspending:
                 self._start(work, self._run(work, inline=False), contextvars.copy_context())
             else:
-                self._run_inline(work)
+                try:
+                    self._run_inline(work)
+                except Exception:
+                    # A defect of the worker or of the store; the queries behind it must have their turn.
+                    log.exception("a query could not be run", request=work.declaration.name)
+                    self._answer(work, Reply(id=work.request.id, failure=DEFECT))
             now = time.monotonic()
             if now >= end:
                 break
@@ -137,6 +142,9 @@ class QueryRunner:
         except asyncio.CancelledError:
             self._answer(work, Reply(id=work.request.id, failure=CANCELLED))
             raise
+        except Exception:
+            log.exception("a query could not be run", request=declaration.name)
+            reply = Reply(id=work.request.id, failure=DEFECT)
         self._answer(work, reply)
 
     async def _run_again(self, work: Work) -> Reply:
@@ -161,7 +169,9 @@ class QueryRunner:
             data = _encode(answer)
         except Refused as exc:
             failure = failure_of_refusal(exc, declaration.name, context.errors)
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
+            if isinstance(exc, asyncio.CancelledError) and is_being_cancelled():
+                raise
             if inline and asyncio.current_task() is None:
                 raise _NeedsTask from exc
             log.error("a handler failed", request=declaration.name, user=context.user, exc_info=exc)

@@ -11,7 +11,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
-__all__ = ["TimeIsOut", "proceed", "within"]
+__all__ = ["TimeIsOut", "is_being_cancelled", "proceed", "within"]
 
 T = TypeVar("T")
 
@@ -58,3 +58,9 @@ async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
         if timeout.expired():
             raise TimeIsOut from None
         raise
+
+
+def is_being_cancelled() -> bool:
+    """Whether the present task was asked to end; if not, a `CancelledError` comes from something that was awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

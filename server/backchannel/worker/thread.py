@@ -51,8 +51,6 @@ class WorkerThread:
         if self._thread is not None:
             raise RuntimeError("This worker thread was started before: make a new one.")
         loop = asyncio.get_running_loop()
-        # The interpreter lets a thread that wants to run wait for up to 5 ms while another computes. SQLite lets go of
-        # the interpreter in every statement, so that beside a busy gateway each statement of a batch would wait.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
         started: asyncio.Future[None] = loop.create_future()
         self._ended = loop.create_future()

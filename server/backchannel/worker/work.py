@@ -53,11 +53,10 @@ class Work:
         if declaration.kind == "command":
             principal = request.principal
             # From the decoded data, not from `request.lane`: what is locked must not depend on how a body was spelled.
-            self.lane = (
-                "/".join([str(getattr(value, field)) for field in declaration.lane])
-                if declaration.lane
-                else f"user:{principal.user}"
-            )
+            if declaration.lane:
+                self.lane = "\x1f".join([str(getattr(value, field)) for field in declaration.lane])
+            else:
+                self.lane = f"user:{principal.user}" if principal.user else principal.id
             if request.key is not None:
                 self.digest = digest_of(declaration.name, value)
 

@@ -249,6 +249,9 @@ async def test_unknown_verdicts_and_reasons_mean_that_something_is_missing(sessi
     gap = {"type": "gap", "channel": "a:b", "epoch": "e1", "from": 4, "to": 6, "reason": "weather"}
     session.peer.transport.to_client.put_nowait(session.peer.codec.encode(gap))
     session.peer.transport.to_client.put_nowait(session.peer.codec.encode(gap | {"to": "six"}))
+    # A reason that is known makes the frame a broken one, and no gap of a later version.
+    broken = gap | {"to": 99, "reason": "slow", "later": 2**60}
+    session.peer.transport.to_client.put_nowait(session.peer.codec.encode(broken))
     session.peer.event("a:b", 7)
     assert (await anext(sub)).offset == 7
     assert [(hole.from_, hole.to, hole.reason) for hole in gaps] == [(1, 4, "trimmed"), (4, 6, "trimmed")]
@@ -258,7 +261,7 @@ async def test_unknown_frames_are_ignored(session: Session) -> None:
     """A later version may have more frames, and broken bytes are no reason to fall over."""
     codec = session.peer.codec
     broken: tuple[object, ...] = (
-        {"type": "gap", "reason": 5},
+        {"type": "gap", "reason": []},
         {"type": "gap", "reason": "slow"},
         {"type": ["gap"]},
         {"type": "news"},

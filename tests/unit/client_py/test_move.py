@@ -140,6 +140,32 @@ async def test_moves_that_failed_do_not_slow_the_way_back(session: Session) -> N
     await session.becomes("connected")
 
 
+async def test_a_move_that_fails_after_the_old_connection_went(session: Session) -> None:
+    """The attempt was under way when the old connection was lost: a loss of a steady one all the same."""
+    await session.reconnect()
+    await session.reconnect()
+    session.clock.advance(5.0)
+    old, new = await move(session)
+    await new.expect(frames.Connect)
+    session.clock.advance(5.0)
+    new.drop()
+    old.drop(4000)
+    await session.becomes("connecting")
+    await session.clock.elapse(0.25)
+    await (await session.server.next()).greet()
+
+
+async def test_a_steady_connection_resets_the_delay_for_its_move(session: Session) -> None:
+    """Trouble of long ago must not make a move miss its time."""
+    await session.reconnect()
+    await session.reconnect()
+    session.clock.advance(5.0)
+    session.server.unreachable = 1
+    session.peer.send(frames.Move(after=30.0))
+    await session.clock.elapse(7.5)
+    await session.clock.armed(0.25)
+
+
 async def test_too_many_connections_while_moving_is_not_final(session: Session) -> None:
     """The old connection still counts against the limit, and is about to go."""
     old, new = await move(session)

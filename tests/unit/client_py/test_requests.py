@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from msgspec import Struct
 
-from backchannel_client import Event, Malformed, Position, Refused
+from backchannel_client import ConnectionClosed, Event, Malformed, Position, Refused
 from backchannel_protocol import Command, Limits, Outcome, Query, frames
 
 if TYPE_CHECKING:
@@ -350,6 +350,18 @@ async def test_a_pause_survives_a_reconnect_and_a_cancellation(session: Session)
     assert await kept == 1
     session.peer.send(frames.Ping())
     await session.peer.expect(frames.Pong)
+
+
+async def test_a_final_end_in_a_pause_is_told(session: Session) -> None:
+    """A call that waits to be repeated must not wait for its deadline."""
+    call = asyncio.create_task(session.client.call("thing.do"))
+    frame = await session.peer.expect(frames.Call)
+    session.peer.error(frame, "unavailable", retry=True, retry_after=5.0, outcome="unknown")
+    await session.clock.armed(5.25)
+    session.peer.drop(4501)
+    with pytest.raises(ConnectionClosed) as caught:
+        await call
+    assert caught.value.outcome == "unknown"
 
 
 async def test_the_server_is_told_no_more_than_it_allows(opened: Opened) -> None:

@@ -34,7 +34,9 @@ class Signals:
     """What handlers tell the test; made anew for each."""
 
     begun: ClassVar[asyncio.Event]
-    """Set when a handler that waits for ever has begun."""
+    """Set when a handler that waits has begun."""
+    go_on: ClassVar[asyncio.Event]
+    """What a handler that pauses waits for."""
 
 
 app = App("notebook")
@@ -44,22 +46,6 @@ app.tables(metadata)
 @app.namespace("room")
 class Room(Namespace):
     """A durable channel."""
-
-
-@app.namespace("lights")
-class Lights(Namespace):
-    """A live channel."""
-
-    kind = "live"
-    history = 7
-    max_age = 11.0
-
-
-@app.namespace("cursor")
-class Cursor(Namespace):
-    """A channel without a log."""
-
-    kind = "ephemeral"
 
 
 class Note(Struct):
@@ -83,17 +69,6 @@ class Written(Event):
     seq: int
 
 
-@app.event("note.typed", ephemeral=True)
-class Typed(Event):
-    """An event that is never logged."""
-
-    user: str
-
-
-class Undeclared(Event):
-    """An event that nobody declared."""
-
-
 @app.command("note.write", lane="channel", errors=["full"])
 class Write(Command[Note]):
     """Write a note, and fail in one of many ways."""
@@ -111,12 +86,10 @@ async def write(ctx: Context, request: Write) -> Note:
     values = {"channel": request.channel, "seq": seq, "text": request.text}
     note = ctx.insert(notes, **values) if request.id is None else ctx.insert(notes, id=request.id, **values)
     ctx.publish(request.channel, Written(seq))
-    if request.then == "read":
-        await ctx.db.rows(sa.select(notes.c.id))
-    if request.then in ("read and refuse", "read own and refuse"):
+    if request.then == "read and refuse":
         await ctx.db.rows(sa.select(notes.c.id))
     match request.then:
-        case "refuse" | "read and refuse" | "read own and refuse":
+        case "refuse" | "read and refuse":
             raise Refused("full", "No room.", details={"left": 0})
         case "refuse undeclared":
             raise Refused("empty", "Not declared.")
@@ -125,6 +98,13 @@ async def write(ctx: Context, request: Write) -> Note:
         case "wait":
             Signals.begun.set()
             await asyncio.Event().wait()
+        case "pause":
+            Signals.begun.set()
+            await Signals.go_on.wait()
+        case "cancelled":
+            other = asyncio.create_task(asyncio.sleep(0))
+            other.cancel()
+            await other
         case "swallow":
             try:
                 ctx.insert(notes, id="taken", **values)
@@ -182,57 +162,6 @@ async def move(ctx: Context, request: Move) -> Count:
     return Count(0)
 
 
-@app.command("note.announce")
-class Announce(Command[Count]):
-    """Publish on every kind of channel, and call back after the commit."""
-
-    text: str = ""
-    fail: bool = False
-
-
-announced: list[str] = []
-
-
-@app.handle(Announce)
-async def announce(ctx: Context, request: Announce) -> Count:
-    """Announce."""
-    ctx.publish("room:a", Typed(ctx.user))
-    ctx.publish("lights:a", Written(1), subject="lamp")
-    ctx.publish("cursor:a", Written(2))
-    ctx.publish("room:a", Written(3), ends=["bob"])
-    ctx.publish("user:bob", Written(4), user="bot")
-
-    async def call_back() -> None:
-        announced.append(request.text)
-        raise RuntimeError("a callback failed")
-
-    async def call_back_too() -> None:
-        announced.append(request.text + "!")
-
-    ctx.after_commit(call_back)
-    ctx.after_commit(call_back_too)
-    if request.fail:
-        raise Refused("conflict", "No.")
-    return Count(0)
-
-
-@app.command("note.publish_wrong")
-class PublishWrong(Command[Count]):
-    """Publish what must not be published."""
-
-    what: str
-
-
-@app.handle(PublishWrong)
-async def publish_wrong(ctx: Context, request: PublishWrong) -> Count:
-    """Publish."""
-    channel = {"namespace": "cellar:a", "channel": "room:a b"}.get(request.what, "room:a")
-    event = Undeclared() if request.what == "event" else Written(1)
-    with pytest.raises(ValueError, match=r"declared|not a channel"):
-        ctx.publish(channel, event)
-    return Count(1)
-
-
 async def notes_of(bench: Bench, channel: str = "room:a") -> list[list[object]]:
     """What is committed."""
     found: list[list[object]] = await bench.call("note.list", {"channel": channel})
@@ -265,7 +194,7 @@ async def test_commands_of_one_lane_take_effect_in_the_order_sent(start_worker: 
     assert stats.events == 120
 
 
-@pytest.mark.parametrize("then", ["refuse", "refuse undeclared", "fail", "read and refuse", "swallow"])
+@pytest.mark.parametrize("then", ["refuse", "refuse undeclared", "fail", "read and refuse", "swallow", "cancelled"])
 async def test_failing_handler_leaves_no_trace(start_worker: StartWorker, then: str) -> None:
     """What a failing handler declared is nowhere: no row, no event, no counter value, whoever shared its batch."""
     bench = await start_worker(app)
@@ -365,53 +294,6 @@ async def test_updates_and_deletes_without_a_read_are_in_order(start_worker: Sta
     assert bench.worker.stats.batches == 1
     assert await notes_of(bench, "room:b") == [[1, "moved"]]
     assert await notes_of(bench, "room:a") == [[3, "again"]]
-
-
-async def test_every_kind_leaves_only_after_the_commit(start_worker: StartWorker) -> None:
-    """Durable, ephemeral and live events leave once their command is committed, and callbacks run behind them."""
-    bench = await start_worker(app)
-    seen: list[int] = []
-
-    def look(_: object) -> None:
-        # Another connection sees only what is committed.
-        with sa.create_engine(f"sqlite:///{bench.store.path}").connect() as other:
-            seen.append(other.exec_driver_sql("SELECT count(*) FROM events").scalar_one())
-
-    bench.broker.on_publish = look
-    with capture_logs() as logs:
-        reply = await bench.ask(bench.request("note.announce", {"text": "x"}, key="key-12345678"))
-        await bench.worker.stop()
-    assert seen == [2]
-    assert reply.positions == {"room:a": 1, "user:bob": 1}
-    published = [(e.channel, e.name, e.offset, e.user, e.key) for e in bench.broker.published]
-    assert published == [
-        ("room:a", "note.typed", 0, "alice", "key-12345678"),
-        ("cursor:a", "note.written", 0, "alice", "key-12345678"),
-        ("room:a", "note.written", 1, "alice", "key-12345678"),
-        ("user:bob", "note.written", 1, "bot", None),
-    ]
-    assert bench.broker.published[2].ends == ["bob"]
-    ((live, bounds, publication),) = bench.broker.appended
-    assert (live.channel, live.subject, bounds.size, bounds.age) == ("lights:a", "lamp", 7, 11.0)
-    assert publication
-    assert announced == ["x", "x!"]
-    assert "an after_commit callback failed" in [entry["event"] for entry in logs]
-
-
-async def test_nothing_leaves_if_the_handler_fails(start_worker: StartWorker) -> None:
-    """No event of any kind, and no callback, comes from a command that was refused."""
-    bench = await start_worker(app)
-    failure = await bench.refusal("note.announce", {"fail": True})
-    assert failure.code == "conflict"
-    await bench.worker.stop()
-    assert (bench.broker.published, bench.broker.appended, announced) == ([], [], [])
-
-
-@pytest.mark.parametrize("what", ["event", "namespace", "channel"])
-async def test_undeclared_cannot_be_published(start_worker: StartWorker, what: str) -> None:
-    """Only declared events, on channels of declared namespaces."""
-    bench = await start_worker(app)
-    assert (await bench.call("note.publish_wrong", {"what": what}))["count"] == 1
 
 
 async def test_handler_that_takes_too_long_is_cancelled(start_worker: StartWorker) -> None:
@@ -570,24 +452,25 @@ async def test_statements_do_not_grow_with_the_batch(start_worker: StartWorker) 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     Signals.begun = asyncio.Event()
-    announced.clear()
+    Signals.go_on = asyncio.Event()
 
 
 async def test_stop_finishes_the_batch_and_refuses_the_rest(start_worker: StartWorker) -> None:
     """Stopping: what has begun is committed and answered, what waits is `unavailable` and did not happen."""
-    bench = await start_worker(app, limits=WorkerLimits(batch=1, handler=0.05))
-    replies: list[bool] = []
-    requests = [bench.request("note.write", {"channel": "room:a", "then": "wait" if i == 0 else ""}) for i in range(3)]
-    for request in requests:
-        bench.relay.send(request, lambda reply: replies.append(reply.failure is None))
-    answers = asyncio.gather(*(bench.ask(bench.request("note.write", {"channel": "room:a"})) for _ in range(2)))
+    bench = await start_worker(app, limits=WorkerLimits(batch=2))
+    data = [{"channel": "room:a", "text": str(i), "then": "pause" if i == 0 else ""} for i in range(4)]
+    answers = asyncio.gather(*(bench.ask(bench.request("note.write", one)) for one in data))
     await Signals.begun.wait()
-    await bench.worker.stop()
+    stopping = asyncio.create_task(bench.worker.stop())
     with pytest.raises(Refused) as refused:
         await bench.call("note.write", {"channel": "room:a"})
     assert (refused.value.code, refused.value.outcome) == ("unavailable", "none")
-    assert [a.failure.code for a in await answers if a.failure] == ["unavailable"] * 2
-    assert replies == [False, False, False]
+    assert not stopping.done()
+    Signals.go_on.set()
+    await stopping
+    codes = [(reply.failure.code, reply.failure.outcome) if reply.failure else None for reply in await answers]
+    assert codes == [None, None, ("unavailable", "none"), ("unavailable", "none")]
+    assert [e.offset for e in await bench.log("room:a")] == [1, 2]
 
 
 async def test_cancelled_command_that_waits_does_not_run(start_worker: StartWorker) -> None:

@@ -97,6 +97,10 @@ async def look(ctx: Context, request: Look) -> Found:
         case "timeout":
             async with asyncio.timeout(5):
                 await ctx.presence("words:all")
+        case "cancelled":
+            other = asyncio.get_running_loop().create_future()
+            other.cancel()
+            await other
         case "refuse":
             raise Refused("no_word", "No such word.")
         case "fail":
@@ -185,7 +189,7 @@ async def test_cancelled_query_stops(start_worker: StartWorker) -> None:
     assert replies == ["cancelled"]
 
 
-@pytest.mark.parametrize("how", ["insert", "next", "publish", "execute", "call", "fail"])
+@pytest.mark.parametrize("how", ["insert", "next", "publish", "execute", "call", "fail", "cancelled"])
 async def test_query_changes_nothing(start_worker: StartWorker, how: str) -> None:
     """Every verb that changes something is a defect in a query: `internal`, with the cure in the log."""
     bench = await start_worker(app)
@@ -193,7 +197,7 @@ async def test_query_changes_nothing(start_worker: StartWorker, how: str) -> Non
         failure = await bench.refusal("word.look", {"how": how})
     assert (failure.code, failure.outcome) == ("internal", "none")
     (entry,) = logs
-    assert ("changes nothing" in str(entry["exc_info"])) is (how != "fail")
+    assert ("changes nothing" in str(entry["exc_info"])) is (how not in ("fail", "cancelled"))
     assert (await bench.call("word.look"))["words"] == []
 
 

@@ -1,0 +1,588 @@
+"""The hub: offset order without holes, whatever the broker brings and whatever the log still has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from backchannel.gateway import hub as hub_module
+from backchannel_protocol import JSON, MSGPACK, Codec, Refused
+from backchannel_protocol import frames as f
+
+if TYPE_CHECKING:
+    from tests.unit.gateway.core.conftest import Client, Heard, MakeWorld, World
+
+OnVirtualTime = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+NewWorld = Callable[..., "World"]
+
+
+def offsets(frames: list[Any]) -> list[int | None]:
+    return [x.offset for x in frames if isinstance(x, f.Event)]
+
+
+async def test_a_repeated_event_is_dropped(world: World) -> None:
+    """Events may arrive twice; each is heard once."""
+    client = await world.listener("few:a")
+    first, second = (world.log.append("few:a") for _ in range(2))
+    world.hub.receive([first, first, second, first])
+    await world.quiet()
+    world.hub.receive([second])
+    await world.quiet()
+    assert offsets(client.new()) == [1, 2]
+
+
+async def test_an_early_event_waits_for_those_before_it(world: World) -> None:
+    """50 ms of patience: what arrives within them costs no read of the log."""
+    client = await world.listener("few:a")
+    first, second, third = (world.log.append("few:a") for _ in range(3))
+    world.hub.receive([third])
+    await world.quiet()
+    assert client.new() == []
+    reads = world.log.reads
+    world.hub.receive([second, first])
+    await world.quiet()
+    assert offsets(client.new()) == [1, 2, 3]
+    await world.after(0.2)
+    assert world.log.reads == reads
+
+
+async def test_a_lost_event_is_read_from_the_log(world: World) -> None:
+    """After the patience, by one read."""
+    client = await world.listener("few:a")
+    for _ in range(2):
+        world.log.append("few:a")
+    world.hub.receive([world.log.append("few:a")])
+    await world.after(0.06)
+    assert offsets(client.new()) == [1, 2, 3]
+
+
+async def test_the_patience_is_one_timer_per_channel(world: World) -> None:
+    """Events out of order, again and again, do not pile up timers or reads."""
+    await world.listener("few:a")
+    timers = world.loop.timers()  # type: ignore[attr-defined]
+    for _ in range(50):
+        first, second = world.log.append("few:a"), world.log.append("few:a")
+        world.hub.receive([second, first])
+    assert world.loop.timers() == timers + 1  # type: ignore[attr-defined]
+
+
+async def test_what_nobody_has_is_told_as_a_gap(world: World) -> None:
+    """GAP-3: an event that neither broker nor log brings; the stream goes on behind it."""
+    client = await world.listener("few:a")
+    epoch = world.log.epoch("few:a")
+    for _ in range(4):
+        world.log.append("few:a")
+    world.log.visible["few:a"] = 1
+    world.hub.receive([world.log.events["few:a"][2], world.log.events["few:a"][3]])
+    with capture_logs() as logs:
+        await world.after(1.0)
+    frames = client.new()
+    assert offsets(frames) == [1, 3, 4]
+    assert [x for x in frames if isinstance(x, f.Gap)] == [
+        f.Gap(channel="few:a", epoch=epoch, from_=1, to=2, reason="trimmed")
+    ]
+    assert [x["event"] for x in logs] == ["events are missing from the log"]
+
+
+async def test_a_log_that_lags_is_asked_again(world: World) -> None:
+    """A replica that is behind for a moment costs no gap."""
+    client = await world.listener("few:a")
+    for _ in range(3):
+        world.log.append("few:a")
+    world.log.visible["few:a"] = 0
+    world.hub.receive([world.log.events["few:a"][2]])
+    await world.after(0.07)
+    assert client.new() == []
+    del world.log.visible["few:a"]
+    await world.after(0.1)
+    assert offsets(client.new()) == [1, 2, 3]
+
+
+async def test_trimmed_events_are_told_as_a_gap(world: World) -> None:
+    """GAP-3: `trimmed`; what is still there follows."""
+    client = await world.listener("few:a")
+    for _ in range(4):
+        world.log.append("few:a")
+    world.log.trim("few:a", 4)
+    world.hub.receive([world.log.append("few:a")])
+    await world.after(0.1)
+    frames = client.new()
+    assert [(x.from_, x.to, x.reason) for x in frames if isinstance(x, f.Gap)] == [(0, 3, "trimmed")]
+    assert offsets(frames) == [4, 5]
+
+
+async def test_an_early_event_behind_a_wholly_trimmed_log_follows_at_once(world: World) -> None:
+    """Nothing that came waits for a second look where nothing is left to wait for."""
+    client = await world.listener("few:a")
+    for _ in range(3):
+        world.log.append("few:a")
+    world.log.trim("few:a", 4)
+    late = world.log.append("few:a")
+    world.log.visible["few:a"] = 3
+    world.hub.receive([late])
+    await world.after(0.06)
+    frames = client.new()
+    assert [(x.from_, x.to) for x in frames if isinstance(x, f.Gap)] == [(0, 3)]
+    assert offsets(frames) == [4]
+
+
+@pytest.mark.parametrize("channel", ["few:a", "live:a"])
+async def test_a_new_epoch_begins_with_a_reset(world: World, channel: str, heard: type[Heard]) -> None:
+    """GAP-5, GAP-6: before its first event, with the offsets of the new epoch."""
+    client = await world.listener(channel)
+    told = heard(channel).take(client.frames())
+    await world.emit(channel)
+    await world.quiet()
+    told.take(client.new())
+    world.forget(channel)
+    for _ in range(3):
+        await world.emit(channel)
+    await world.quiet()
+    frames = client.new()
+    epoch = world.hub.channels[channel].epoch
+    assert frames[0] == f.Gap(channel=channel, epoch=epoch, from_=0, to=0, reason="reset")
+    told.take(frames)
+    assert (told.epoch, told.offsets, len(told.epochs)) == (epoch, [1, 2, 3], 2)
+
+
+async def test_a_long_new_log_is_skipped_by_the_reset(world: World, heard: type[Heard]) -> None:
+    """After a restore every channel has a new epoch: the clients load snapshots, not whole logs."""
+    client = await world.listener("few:a")
+    told = heard("few:a").take(client.frames())
+    client.new()
+    world.log.renew("few:a")
+    for _ in range(500):
+        world.log.append("few:a")
+    world.publish("few:a")
+    await world.quiet()
+    frames = client.new()
+    assert [(x.from_, x.to, x.reason) for x in frames] == [(0, 501, "reset")]
+    world.publish("few:a")
+    await world.quiet()
+    assert told.take([*frames, *client.new()]).offsets == [502]
+
+
+async def test_an_event_of_an_old_epoch_changes_nothing(world: World) -> None:
+    """A straggler from before the reset is not heard and resets nothing."""
+    client = await world.listener("few:a")
+    straggler = world.publish("few:a")
+    await world.quiet()
+    world.forget("few:a")
+    world.publish("few:a")
+    await world.quiet()
+    client.new()
+    world.hub.receive([straggler])
+    await world.quiet()
+    assert client.new() == []
+    world.publish("few:a")
+    await world.quiet()
+    assert offsets(client.new()) == [2]
+
+
+async def test_an_event_that_comes_while_the_log_is_read_is_not_forgotten(world: World) -> None:
+    """The read that a new epoch caused may not have seen the newest event yet: the log is read again."""
+    client = await world.listener("few:a")
+    world.forget("few:a")
+    world.publish("few:a")
+    world.log.gate = asyncio.Event()
+    reads = world.log.reads
+    await world.until(lambda: world.log.reads > reads)
+    world.publish("few:a")
+    await world.until(lambda: not world.broker._queue)
+    world.log.gate.set()
+    await world.quiet()
+    assert offsets(client.new()) == [1, 2]
+
+
+async def test_a_slow_read_does_not_bring_an_old_epoch_back(world: World, heard: type[Heard]) -> None:
+    """Two reads, of which the one that was asked first, of the old log, is answered last."""
+    client = await world.listener("few:a")
+    told = heard("few:a").take(client.frames())
+    world.publish("few:a")
+    await world.quiet()
+    told.take(client.new())
+    channel = world.hub.channels["few:a"]
+    world.log.gate = slow = asyncio.Event()
+    late = asyncio.create_task(world.hub.pull(channel, 0))
+    reads = world.log.reads
+    await world.until(lambda: world.log.reads > reads)
+    world.forget("few:a")
+    world.log.gate = None
+    world.publish("few:a")
+    await world.quiet()
+    slow.set()
+    await late
+    await world.quiet()
+    world.publish("few:a")
+    await world.quiet()
+    told.take(client.new())
+    assert (len(told.epochs), told.offsets) == (2, [1, 2])
+
+
+async def test_a_log_that_cannot_be_read_is_read_again(world: World) -> None:
+    """A store that is down for a while delays events and loses none."""
+    client = await world.listener("few:a")
+    world.log.append("few:a")
+    world.log.failure = Refused("unavailable", "The database is away.")
+    with capture_logs() as logs:
+        world.hub.receive([world.log.append("few:a")])
+        await world.after(1.5)
+    assert {x["event"] for x in logs} == {"cannot read a log"}
+    assert client.new() == []
+    world.log.failure = None
+    await world.after(1.0)
+    assert offsets(client.new()) == [1, 2]
+
+
+async def test_heads_are_compared(world: World) -> None:
+    """Every 2 s: an event that the broker lost without a successor arrives all the same, and a new epoch is noticed."""
+    client = await world.listener("few:a")
+    world.log.append("few:a")
+    await world.after(2.1)
+    assert offsets(client.new()) == [1]
+    world.forget("few:a")
+    world.log.append("few:a")
+    await world.after(2.1)
+    frames = client.new()
+    assert [x.reason for x in frames if isinstance(x, f.Gap)] == ["reset"]
+    assert offsets(frames) == [1]
+
+
+async def test_a_bus_that_was_lost_costs_nothing(world: World) -> None:
+    """`on_lost`: every channel that has a log is compared with it at once, live ones too."""
+    client = await world.listener("few:a")
+    await world.listen(client, "live:a")
+    world.broker._listening.clear()
+    world.publish("few:a")
+    await world.emit("live:a")
+    await world.quiet()
+    assert client.new() == []
+    world.hub._lost()
+    await world.quiet()
+    assert sorted(x.channel for x in client.new(f.Event)) == ["few:a", "live:a"]
+
+
+async def test_a_channel_is_listened_to_for_a_while_after_its_last_listener(world: World) -> None:
+    """30 s: who reloads the page finds the channel in memory; then it is let go of, and comes back when wanted."""
+    client = await world.listener("few:a")
+    client.ask(f.Unsubscribe, channel="few:a")
+    await world.after(29.0)
+    assert "few:a" in world.hub.channels
+    await world.after(4.0)
+    assert "few:a" not in world.hub.channels
+    assert "few:a" not in world.broker._listening
+    world.publish("few:a")
+    assert (await world.listen(client, "few:a")).offset == 1
+    await world.after(60.0)
+    assert "few:a" in world.hub.channels
+
+
+async def test_events_that_come_while_the_position_is_asked_for_are_heard_once(world: World) -> None:
+    """Listen, then read the head: whatever lies between is placed by the log."""
+    client = await world.connect()
+    world.log.append("skip:a")
+    world.log.gate = asyncio.Event()
+    request_id = client.ask(f.Subscribe, channel="skip:a", since=f.Position(world.log.epoch("skip:a"), 0))
+    await world.until(lambda: "skip:a" in world.broker._listening)
+    await world.quiet()
+    for _ in range(2):
+        world.publish("skip:a")
+    await world.quiet()
+    world.log.gate.set()
+    await world.quiet()
+    assert client.answer(request_id).verdict == "recovered"
+    assert offsets(client.new()) == [1, 2, 3]
+
+
+async def test_a_channel_that_cannot_be_listened_to_is_tried_again(world: World) -> None:
+    """The refusal is `unavailable`; the next wish begins anew."""
+    client = await world.connect()
+    world.log.failure = RuntimeError("boom")
+    with capture_logs() as logs:
+        assert (await world.listen(client, "few:a")).code == "unavailable"
+    assert [x["event"] for x in logs] == ["cannot listen"]
+    world.log.failure = None
+    assert (await world.listen(client, "few:a")).verdict == "new"
+
+
+async def test_a_store_that_does_not_answer_makes_the_gateway_unready_then_deaf(world: World) -> None:
+    """Positions that cannot be compared for 5 s: unready. For 30 s: durable subscriptions end, live ones go on."""
+    client = await world.listener("few:a")
+    await world.listen(client, "live:a")
+    world.log.failure = Refused("unavailable", "The database is away.")
+    with capture_logs():
+        await world.after(6.0)
+        assert world.gateway.readiness() == {"store": "it does not tell where the logs stand"}
+        assert client.new() == []
+        await world.after(20.0)
+        await world.after(8.0)
+        ended = {(x.channel, x.code) for x in client.new(f.Unsubscribed)}
+        assert ended == {("few:a", "unavailable"), ("user:alice", "unavailable")}
+        assert (await world.listen(client, "few:a")).code == "unavailable"
+        await world.emit("live:a")
+        await world.quiet()
+        assert offsets(client.new()) == [1]
+    world.log.failure = None
+    await world.after(2.1)
+    assert world.gateway.readiness() == {}
+    assert (await world.listen(client, "few:a")).verdict == "new"
+
+
+async def test_a_store_that_hangs_is_noticed_too(world: World) -> None:
+    """Whether it fails or hangs."""
+    world.log.gate = asyncio.Event()
+    with capture_logs() as logs:
+        await world.after(6.0)
+    assert {x["event"] for x in logs} == {"cannot compare positions"}
+    assert "store" in world.gateway.readiness()
+
+
+# Presence
+
+
+async def test_who_comes_and_goes_is_told(world: World) -> None:
+    """PRES-3 to PRES-6: revisions without holes, the grace for a reload, one user however many connections."""
+    alice = await world.listener("chat:a", "alice")
+    bob = await world.listener("chat:a", "bob", MSGPACK)
+    second = await world.listener("chat:a", "bob")
+    assert [(x.revision, [m.user for m in x.joined or []], x.count) for x in alice.frames()
+            if isinstance(x, f.Presence)] == [(1, ["alice"], 1), (2, ["bob"], 2)]  # fmt: skip
+    alice.new()
+    bob.lose()
+    await world.after(11.0)
+    assert alice.new(f.Presence) == []
+    second.lose()
+    await world.after(5.0)
+    again = await world.listener("chat:a", "bob")
+    await world.after(11.0)
+    assert alice.new(f.Presence) == []
+    again.ask(f.Unsubscribe, channel="chat:a")
+    await world.after(9.0)
+    assert alice.new(f.Presence) == []
+    await world.after(1.5)
+    assert [(x.revision, x.left, x.count) for x in alice.new(f.Presence)] == [(3, ["bob"], 1)]
+
+
+async def test_a_hole_in_presence_brings_the_whole_list(world: World) -> None:
+    """PRES-3: a change that was missed; changes meanwhile do not overtake the list."""
+    alice = await world.listener("chat:a", "alice")
+    alice.new()
+    receive, world.broker._changed = world.broker._changed, lambda change: None
+    await world.broker.enter("chat:a", "bob", "c1")
+    world.broker._changed = receive
+    await world.broker.enter("chat:a", "carol", "c2")
+    await world.broker.enter("chat:a", "dave", "c3")
+    await world.quiet()
+    (told,) = alice.new(f.Presence)
+    assert (told.revision, sorted(m.user for m in told.members), told.count) == (
+        4,
+        ["alice", "bob", "carol", "dave"],
+        4,
+    )
+    await world.broker.leave("chat:a", "dave", "c3")
+    await world.after(11.0)
+    assert [(x.revision, x.left) for x in alice.new(f.Presence)] == [(5, ["dave"])]
+
+
+async def test_a_list_that_is_older_than_a_change_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PRES-3: nobody is left behind the newest revision."""
+    alice = await world.listener("chat:a", "alice")
+    alice.new()
+    read, gate = world.broker.presence, asyncio.Event()
+
+    async def slow(channel: str) -> Any:
+        state = await read(channel)
+        await gate.wait()
+        return state
+
+    monkeypatch.setattr(world.broker, "presence", slow)
+    world.hub._lost()
+    await world.quiet()
+    await world.broker.enter("chat:a", "bob", "c1")
+    gate.set()
+    await world.quiet()
+    (told,) = alice.new(f.Presence)
+    assert (told.revision, told.count) == (2, 2)
+
+
+async def test_presence_that_cannot_be_read_is_not_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next change is told again."""
+    alice = await world.listener("chat:a", "alice")
+    read = world.broker.presence
+
+    async def fail(channel: str) -> Any:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(world.broker, "presence", fail)
+    with capture_logs() as logs:
+        world.hub._lost()
+        await world.quiet()
+    assert [x["event"] for x in logs] == ["hub task failed"]
+    monkeypatch.setattr(world.broker, "presence", read)
+    alice.new()
+    await world.broker.enter("chat:a", "bob", "c1")
+    await world.quiet()
+    assert [x.revision for x in alice.new(f.Presence)] == [2]
+
+
+async def test_a_channel_without_presence_tells_none(world: World) -> None:
+    """PRES-6."""
+    client = await world.listener("few:a")
+    await world.listener("few:a", "bob")
+    assert [x for x in client.frames() if isinstance(x, f.Presence)] == []
+
+
+# Whatever comes
+
+
+steps = st.one_of(
+    st.tuples(st.just("publish"), st.integers(1, 4)),
+    st.tuples(st.just("bring"), st.lists(st.integers(0, 200), max_size=6)),
+    st.tuples(st.just("time"), st.sampled_from([0.0, 0.0, 0.03, 0.06, 0.2])),
+    st.tuples(st.just("trim"), st.integers(0, 3)),
+    st.tuples(st.just("lag"), st.integers(0, 3)),
+    st.tuples(st.just("renew"), st.just(0)),
+    st.tuples(st.just("join"), st.booleans()),
+    st.tuples(st.just("slow"), st.booleans()),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(script=st.lists(steps, max_size=40), durable=st.booleans())
+def test_every_listener_hears_every_offset_once_or_is_told_the_gap(
+    on_virtual_time: OnVirtualTime,
+    new_world: NewWorld,
+    heard: type[Heard],
+    script: list[tuple[str, Any]],
+    durable: bool,
+) -> None:
+    """P3: events lost, doubled, early and late, a log that lags, is trimmed or begins anew, listeners that join at any
+    time and stop reading: each hears the offsets in order, each once, or a gap that covers what is missing."""
+    name = "skip:a" if durable else "state:a"
+
+    async def run() -> None:
+        world = new_world()
+        published: list[Any] = []
+        clients: list[tuple[Client, f.Position | None]] = [
+            (await world.connect("u0"), None),
+            (await world.connect("u1", MSGPACK), None),
+        ]
+        for client, _ in clients:
+            client.ask(f.Subscribe, channel=name)
+        await world.quiet()
+        if durable:
+            # The broker brings what the script says, and nothing by itself.
+            world.broker._listening.clear()
+        for action, value in script:
+            if action == "publish":
+                for _ in range(value):
+                    if durable:
+                        published.append(world.log.append(name, subject="s"))
+                    else:
+                        await world.emit(name, subject=f"s{value}")
+            elif action == "bring":
+                world.hub.receive([published[n % len(published)] for n in value if published])
+            elif action == "time":
+                await world.after(value)
+            elif action == "trim" and durable:
+                world.log.trim(name, max(world.log.first.get(name, 1), len(world.log.events.get(name, [])) + 1 - value))
+            elif action == "lag" and durable:
+                world.log.visible[name] = max(0, len(world.log.events.get(name, [])) - value)
+            elif action == "renew":
+                world.forget(name)
+            elif action == "join":
+                channel = world.hub.channels[name]
+                since = f.Position(channel.epoch, max(0, channel.offset - 3)) if value else None
+                client = await world.connect(f"u{len(clients)}", JSON if value else MSGPACK)
+                client.ask(f.Subscribe, channel=name, since=since)
+                clients.append((client, since))
+                if durable:
+                    world.broker._listening.clear()
+            elif action == "slow":
+                client, _ = clients[0]
+                if value and not client.connection.slow:
+                    client.waiting = 600_000
+                    client.pause()
+                elif not value and client.connection.slow:
+                    client.resume()
+        world.log.visible.clear()
+        if clients[0][0].connection.slow:
+            clients[0][0].resume()
+        await world.after(6.0)
+        if durable:
+            head = world.log._head(name)
+        else:
+            head = await world.broker.head(name)
+            world.hub._lost()
+            await world.after(1.0)
+        for client, since in clients:
+            listener = heard(name).take(client.frames(), since)
+            assert not listener.over
+            assert (listener.epoch, listener.position) == (head.epoch, head.offset)
+        await world.close()
+
+    with capture_logs():
+        on_virtual_time(run)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(8)), lost=st.sets(st.integers(0, 7)), doubled=st.lists(st.integers(0, 7)))
+def test_whatever_the_order_a_whole_log_leaves_no_gap(
+    on_virtual_time: OnVirtualTime,
+    new_world: NewWorld,
+    heard: type[Heard],
+    order: list[int],
+    lost: set[int],
+    doubled: list[int],
+) -> None:
+    """On durable channels gaps are none while the log has everything, or answering all with `gap` would pass."""
+
+    async def run() -> None:
+        world = new_world()
+        client = await world.listener("few:a")
+        envelopes = [world.log.append("few:a") for _ in range(8)]
+        world.hub.receive([envelopes[n] for n in [*order, *doubled] if n not in lost])
+        await world.after(3.0)
+        listener = heard("few:a").take(client.frames())
+        assert listener.offsets == list(range(1, 9))
+        assert listener.missed == []
+        await world.close()
+
+    on_virtual_time(run)
+
+
+async def test_nothing_runs_on_when_the_hub_is_closed(make_world: MakeWorld) -> None:
+    """No task is left behind."""
+    world = await make_world()
+    await world.listener("chat:a")
+    world.log.gate = asyncio.Event()
+    client = await world.connect("bob")
+    client.ask(f.Subscribe, channel="few:b")
+    await world.quiet()
+    await world.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_the_bounds_are_those_of_the_design() -> None:
+    """A deaf gateway knows within 5 s, and ends what it cannot vouch for within 30 s and a comparison."""
+    assert hub_module._COMPARE_EVERY + hub_module._COMPARE_TIMEOUT <= hub_module._UNREADY_AFTER == 5.0
+    assert hub_module._BLIND_AFTER == 30.0
+
+
+async def test_both_encodings_listen_side_by_side(world: World, codec: Codec) -> None:
+    """Every frame of the hub has both forms: event, gap, presence."""
+    client = await world.listener("chat:a", "alice", codec)
+    world.publish("chat:a", {"x": "ü"})
+    world.shout("chat:a", user="bob")
+    await world.quiet()
+    world.forget("chat:a")
+    world.publish("chat:a")
+    await world.quiet()
+    kinds = [type(x) for x in client.frames()]
+    assert kinds == [f.Connected, f.Subscribed, f.Subscribed, f.Presence, f.Event, f.Event, f.Gap, f.Event]
