@@ -296,7 +296,11 @@ def _schema(direction: str, members: tuple[type[Any], ...], beside: tuple[type[A
     for cls in (*members, *PARTS, *beside):
         if cls.__name__ not in components:
             continue
-        properties = components[cls.__name__]["properties"]
+        component = components[cls.__name__]
+        if "description" in component:
+            # Python 3.13 takes the indentation out of docstrings, earlier ones leave it in.
+            component["description"] = inspect.cleandoc(component["description"])
+        properties = component["properties"]
         for field, meaning in fields_of(cls):
             if meaning:
                 properties[field.encode_name]["description"] = meaning

@@ -396,7 +396,13 @@ class App:
         return register
 
     def static(self, path: str, directory: Path) -> None:
-        """Serve the files of a folder below a path; a folder's `index.html` answers for the folder."""
+        """Serve the files of a folder below a path; a folder's `index.html` answers for the folder.
+
+        Raises:
+            RegistrationError: there is no such folder.
+        """
+        if not directory.is_dir():
+            raise RegistrationError(f"static({path!r}): there is no folder {directory}; make or build it first.")
         self.statics.append(Static(path, directory))
 
     def tables(self, metadata: sa.MetaData, migrations: Path | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from backchannel import App, Meta, Publisher, Refused, Server, Struct, chat, live
 
@@ -16,7 +16,6 @@ __all__ = ["PEOPLE", "app"]
 app = App("demo")
 app.include(chat.app)
 app.include(live.app)
-app.static("/", Path(__file__).parent / "static")
 
 LOBBY = "chat:lobby"
 
@@ -24,6 +23,17 @@ PEOPLE = {"alice": "Alice", "bob": "Bob", "carol": "Carol", "dave": "Dave"}
 """The ready-made users of the demo, by name."""
 
 _LIFETIME = 86_400.0
+
+_PAGES = Path(__file__).parent / "static"
+
+if _PAGES.is_dir():
+    app.static("/", _PAGES)
+else:
+
+    @app.route("/")
+    async def no_pages(request: Request) -> Response:
+        """Say how to get the pages; everything else works without them."""
+        return PlainTextResponse("The demo's pages are not built: run ./scripts/serve, or npm run build:demo.\n")
 
 
 @app.on_start

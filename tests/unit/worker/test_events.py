@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from backchannel import App, Command, Context, Event, Namespace, Refused, Struct
@@ -126,8 +127,8 @@ async def test_every_kind_leaves_only_after_the_commit(start_worker: StartWorker
 
     def look(_: object) -> None:
         # Another connection sees only what is committed.
-        with sa.create_engine(f"sqlite:///{bench.store.path}").connect() as other:
-            seen.append(other.exec_driver_sql("SELECT count(*) FROM events").scalar_one())
+        with contextlib.closing(sqlite3.connect(bench.store.path)) as other:
+            seen.append(other.execute("SELECT count(*) FROM events").fetchone()[0])
 
     bench.broker.on_publish = look
     with capture_logs() as logs:
