@@ -5,6 +5,17 @@ import { json } from "./codec.js";
 import { NORMAL } from "./codes.js";
 import type { Connection, Reason } from "./connection.js";
 import { type ClientState, Connector, type StateChange } from "./connector.js";
+import type {
+  Arguments,
+  ChannelName,
+  Contract,
+  EventName,
+  EventOf,
+  HistoryPage,
+  PresenceChannelName,
+  ReplyOf,
+  RequestName,
+} from "./contract.js";
 import { Emitter, type Off } from "./emitter.js";
 import { ConnectionClosed, Refused } from "./errors.js";
 import type {
@@ -13,13 +24,13 @@ import type {
   HistoryOptions,
   PublishOptions,
   SubscribeOptions,
+  WaitOptions,
 } from "./options.js";
 import { platformPage, watchPage } from "./page.js";
 import type {
   ClientInfo,
   ConnectedFrame,
   ConnectFrame,
-  HistoryReply,
   Limits,
   Member,
   MoveFrame,
@@ -65,13 +76,15 @@ const HISTORY = 100;
 const DEFAULT_LIMITS = { frame: 64 * 1024, channels: 512 } satisfies Partial<Limits>;
 /** The longest `timeout` that the protocol has a place for, in seconds. */
 const LONGEST = 3600;
-const READ: RequestOptions = { again: true };
 
 /**
  * Keeps one connection to a Backchannel server. Nothing happens before `connect()`; from then on the
  * connection is renewed until `disconnect()`, `close()`, or a close code that says not to.
+ *
+ * `C` is the app's contract, as `backchannel schema typescript` writes it; without it every name is taken
+ * and nothing is known of what comes back.
  */
-export class Client extends Emitter<ClientEvents> {
+export class Client<C extends Contract = Contract> extends Emitter<ClientEvents> {
   readonly #info: ClientInfo | undefined;
   readonly #token: TokenOption | undefined;
   readonly #timers: Timers;
@@ -120,7 +133,7 @@ export class Client extends Emitter<ClientEvents> {
       random,
       backoff,
       token: () => (typeof token === "function" ? token() : token),
-      renewable: typeof token === "function",
+      renew: () => this.#renew(),
       listeners: {
         hello: (connection, fresh) => this.#hello(connection, fresh),
         connected: (connection, frame, moved) => this.#onConnected(connection, frame, moved),
@@ -141,7 +154,12 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   get state(): ClientState {
-    return this.#connector.state;
+    return this.status.state;
+  }
+
+  /** The last change of the state, with its reason; the same object until the next change. */
+  get status(): StateChange {
+    return this.#connector.status;
   }
 
   /** Who the server takes this client for; like `session` and `limits`, undefined before the first connection. */
@@ -170,6 +188,15 @@ export class Client extends Emitter<ClientEvents> {
     this.#connector.start();
   }
 
+  /**
+   * Try now, without waiting for the next attempt to be due; connect where no connection is wanted. A
+   * connection that seems open is asked for a sign of life, and renewed if none comes within seconds.
+   */
+  reconnect(): void {
+    this.connect();
+    this.#connector.tryNow();
+  }
+
   /** Want no connection, until the next `connect()`. What can be sent again waits for it, until its deadline. */
   disconnect(): void {
     this.#connector.stop();
@@ -186,11 +213,14 @@ export class Client extends Emitter<ClientEvents> {
     this.#connector.stop();
   }
 
-  /** Resolves when connected, at once if it is. Rejects with `ConnectionClosed` when the closing is final. */
-  ready(): Promise<void> {
+  /**
+   * Resolves when connected, at once if it is. Rejects with `ConnectionClosed` when the closing is final, and
+   * with the signal's reason when aborted, which ends the waiting only.
+   */
+  ready({ signal }: WaitOptions = {}): Promise<void> {
     if (this.state === "connected") return Promise.resolve();
     if (this.#final !== undefined) return Promise.reject(this.#final);
-    return this.#ready.wait();
+    return this.#ready.wait(signal);
   }
 
   // Asking
@@ -202,12 +232,19 @@ export class Client extends Emitter<ClientEvents> {
    * in time; its `outcome` says whether the command may have taken effect. An aborted call rejects with
    * the signal's reason; its outcome is unknown.
    */
-  async call<R>(name: string, data: unknown = {}, options: CallOptions = {}): Promise<R> {
-    return (await this.request<R>(name, data, options)).data;
+  async call<R = unknown, Name extends RequestName<C> = RequestName<C>>(
+    name: Name,
+    ...rest: Arguments<C, Name, CallOptions>
+  ): Promise<ReplyOf<C, Name, R>> {
+    return (await this.request<R, Name>(name, ...rest)).data;
   }
 
   /** As `call`, with the offsets that the answer includes. */
-  async request<R>(name: string, data: unknown = {}, options: CallOptions = {}): Promise<Answer<R>> {
+  async request<R = unknown, Name extends RequestName<C> = RequestName<C>>(
+    name: Name,
+    ...rest: Arguments<C, Name, CallOptions>
+  ): Promise<Answer<ReplyOf<C, Name, R>>> {
+    const [data = {}, options = {}]: [data?: unknown, options?: CallOptions] = rest;
     const { timeout, signal } = options;
     const key = options.key === undefined ? randomKey() : options.key;
     const frame = await this.#ask(
@@ -227,16 +264,16 @@ export class Client extends Emitter<ClientEvents> {
       },
     );
     return {
-      data: dataOf<R>(frame),
+      data: dataOf<ReplyOf<C, Name, R>>(frame),
       positions: (frame.type === "reply" ? frame.positions : undefined) ?? {},
     };
   }
 
   /** Publish an event on a live or ephemeral channel, where its namespace lets clients do so. */
-  async publish(
-    channel: string,
-    name: string,
-    data: unknown,
+  async publish<Channel extends string, Name extends EventName<C, Channel>>(
+    channel: ChannelName<C, Channel>,
+    name: Name,
+    data: C["events"][Name],
     options: PublishOptions = {},
   ): Promise<PublishReply> {
     const key = options.key === undefined ? randomKey() : options.key;
@@ -255,8 +292,11 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   /** Read a page of a channel's log. */
-  async history(channel: string, options: HistoryOptions = {}): Promise<HistoryReply> {
-    const { since, before, limit = HISTORY } = options;
+  async history<Channel extends string>(
+    channel: ChannelName<C, Channel>,
+    options: HistoryOptions = {},
+  ): Promise<HistoryPage<EventOf<C, Channel>>> {
+    const { since, before, limit = HISTORY, signal } = options;
     const frame = await this.#ask(
       {
         type: "history",
@@ -266,14 +306,20 @@ export class Client extends Emitter<ClientEvents> {
         ...(since === undefined ? {} : { since }),
         ...(before === undefined ? {} : { before }),
       },
-      READ,
+      { again: true, signal },
     );
-    return dataOf<HistoryReply>(frame);
+    return dataOf<HistoryPage<EventOf<C, Channel>>>(frame);
   }
 
   /** Who is present on a channel. */
-  async presence(channel: string): Promise<PresenceList> {
-    const frame = await this.#ask({ type: "presence", id: this.#requests.nextId(), channel }, READ);
+  async presence<Channel extends string>(
+    channel: PresenceChannelName<C, Channel>,
+    { signal }: WaitOptions = {},
+  ): Promise<PresenceList> {
+    const frame = await this.#ask(
+      { type: "presence", id: this.#requests.nextId(), channel },
+      { again: true, signal },
+    );
     const {
       members = [],
       count = 0,
@@ -288,9 +334,12 @@ export class Client extends Emitter<ClientEvents> {
    * Listen to a channel, across all reconnects. Whoever asks for the same channel shares one
    * `Subscription`; each calls its `unsubscribe()` once.
    */
-  subscribe(channel: string, options: SubscribeOptions = {}): Subscription {
+  subscribe<Channel extends string>(
+    channel: ChannelName<C, Channel>,
+    options: SubscribeOptions = {},
+  ): Subscription<EventOf<C, Channel>> {
     if (this.#closed) throw new ConnectionClosed(NORMAL, "The client was closed; make a new one.");
-    return this.#subscriptions.subscribe(channel, options);
+    return this.#subscriptions.subscribe(channel, options) as Subscription<EventOf<C, Channel>>;
   }
 
   // The connection
@@ -317,7 +366,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#requests.hold();
     this.#subscriptions.attach(connection);
     this.#requests.attach(connection, frame.limits);
-    if (!moved) this.emit("state", { state: "connected" });
+    if (!moved) this.emit("state", this.status);
     this.emit("connected", frame);
     this.#ready.resolve();
   }
@@ -374,6 +423,14 @@ export class Client extends Emitter<ClientEvents> {
         return;
     }
     this.#connector.retire();
+  }
+
+  /** The token was refused. A guest whose own has expired comes back as another guest. */
+  #renew(): boolean {
+    if (typeof this.#token === "function") return true;
+    const guest = this.#token === undefined && this.#guest !== undefined;
+    this.#guest = undefined;
+    return guest;
   }
 
   #refresh(frame: ConnectedFrame, connection: Connection): void {

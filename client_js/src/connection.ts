@@ -36,6 +36,13 @@ export interface ConnectionSetup {
   readonly listeners: ConnectionListeners;
 }
 
+/** Milliseconds in which a server that is asked for a sign of life gives one. */
+const PROBE = 3_000;
+/** How late a timer may run, in milliseconds, before it shows that the page was asleep. */
+const LATE = 1_000;
+/** Nobody listens to this channel: to unsubscribe from it is answered (UNSUB-1) and changes nothing. */
+const NO_CHANNEL = "-:-";
+
 /** From `start()` until `closed`; it is never opened twice. */
 export class Connection {
   /** The channels whose positions went with `connect`. */
@@ -46,8 +53,13 @@ export class Connection {
   #connectId = 0;
   #connectedAt: number | undefined;
   #closed = false;
+  /** When the last frame came. */
   #heard = 0;
+  /** Milliseconds without a frame after which the server counts as dead. */
   #silence = 0;
+  /** Whether a sign of life was asked for and is still awaited. */
+  #probing = false;
+  #began = 0;
 
   constructor(setup: ConnectionSetup) {
     this.#setup = setup;
@@ -59,8 +71,14 @@ export class Connection {
     return this.#connectedAt === undefined ? 0 : (this.#setup.timers.now() - this.#connectedAt) / 1000;
   }
 
+  /** Milliseconds since `start()`. */
+  get age(): number {
+    return this.#setup.timers.now() - this.#began;
+  }
+
   start(): void {
-    const { timeout } = this.#setup;
+    const { timeout, timers } = this.#setup;
+    this.#began = timers.now();
     this.#alarm.set(timeout * 1000, () => {
       this.#fail({ code: "unavailable", message: `The connection was not open after ${timeout} s.` });
     });
@@ -86,6 +104,15 @@ export class Connection {
 
   sendMessage(message: Message): void {
     this.#transport?.send(message);
+  }
+
+  /** Ask the server for a sign of life: without one the connection ends within seconds. */
+  probe(): void {
+    if (this.#connectedAt === undefined || this.#closed || this.#probing) return;
+    this.#probing = true;
+    // The id of `connect` is free again since that was answered.
+    this.send({ type: "unsubscribe", id: this.#connectId, channel: NO_CHANNEL });
+    this.#watch(this.#setup.timers.now());
   }
 
   /** Close without a word to the listeners. */
@@ -135,7 +162,10 @@ export class Connection {
       return;
     }
     if (frame.type === "ping") this.send({ type: "pong" });
-    else if (this.#connectedAt !== undefined) this.#setup.listeners.frame(this, frame);
+    else if (this.#probing && "id" in frame && frame.id === this.#connectId) {
+      this.#probing = false;
+      this.#watch(this.#heard);
+    } else if (this.#connectedAt !== undefined) this.#setup.listeners.frame(this, frame);
     else if (frame.type === "connected") this.#connected(frame);
     else if (frame.type === "error" && (frame.id === undefined || frame.id === this.#connectId)) {
       this.#fail({ code: frame.code, message: frame.message }, frame);
@@ -145,15 +175,26 @@ export class Connection {
   #connected(frame: ConnectedFrame): void {
     this.#connectedAt = this.#heard;
     this.#silence = (frame.ping + frame.grace) * 1000;
-    this.#listenForSilence();
+    this.#watch(this.#heard);
     this.#setup.listeners.connected(this, frame);
   }
 
   /** One timer a while, not one a frame: it looks when the last frame came. */
-  #listenForSilence(): void {
-    this.#alarm.set(this.#heard + this.#silence - this.#setup.timers.now(), () => {
-      if (this.#setup.timers.now() - this.#heard < this.#silence) this.#listenForSilence();
-      else this.#fail({ code: SILENT, message: "The server has been silent for too long." });
+  #watch(since: number): void {
+    const { timers } = this.#setup;
+    const span = this.#probing ? PROBE : this.#silence;
+    this.#alarm.set(since + span - timers.now(), () => {
+      const now = timers.now();
+      if (now < this.#heard + span) this.#watch(this.#heard);
+      else if (now - since - span < LATE) {
+        this.#fail({
+          code: SILENT,
+          message: this.#probing ? "The server does not answer." : "The server has been silent for too long.",
+        });
+      }
+      // The page slept, or its timers did, and what came meanwhile may still wait to be read.
+      else if (this.#probing) this.#watch(now);
+      else this.probe();
     });
   }
 

@@ -33,10 +33,13 @@ export interface ConnectorListeners extends Pick<ConnectionListeners, "hello" | 
 export interface ConnectorSetup extends Omit<ConnectionSetup, "listeners"> {
   readonly random: () => number;
   readonly backoff: Backoff;
-  /** Whether another token than a refused one can be had. */
-  readonly renewable: boolean;
+  /** The token was refused: whether another one can be had. */
+  readonly renew: () => boolean;
   readonly listeners: ConnectorListeners;
 }
+
+/** An attempt that is younger than this, in milliseconds, was begun with what is known now. */
+const YOUNG = 1_000;
 
 export class Connector {
   readonly #setup: ConnectorSetup;
@@ -47,7 +50,7 @@ export class Connector {
   readonly #moveEnd: Alarm;
   /** Whether there should be a connection. */
   #wanted = false;
-  #state: ClientState = "disconnected";
+  #status: StateChange = { state: "disconnected" };
   /** The connection that counts. */
   #active: Connection | undefined;
   /** The one that is being opened: to be the first, or to take over from the active one. */
@@ -59,7 +62,7 @@ export class Connector {
   /** Whether a refused token was replaced by a fresh one since then. */
   #renewed = false;
   /** Whether the page is left: then nothing is told and nothing opened. */
-  #hidden = false;
+  #left = false;
 
   constructor(setup: ConnectorSetup) {
     this.#setup = setup;
@@ -78,8 +81,9 @@ export class Connector {
     };
   }
 
-  get state(): ClientState {
-    return this.#state;
+  /** The last state that was told, the same object until the next. */
+  get status(): StateChange {
+    return this.#status;
   }
 
   get active(): Connection | undefined {
@@ -89,18 +93,20 @@ export class Connector {
   /** What the page does to connections. */
   get page(): PageListeners {
     return {
-      hidden: () => {
-        this.#hidden = true;
+      left: () => {
+        this.#left = true;
         this.#next.clear();
       },
       shown: () => {
-        if (!this.#hidden) return;
-        this.#hidden = false;
-        if (this.#wanted && this.#active === undefined && this.#opening === undefined) this.#open();
+        if (!this.#left) return;
+        this.#left = false;
+        if (!this.#wanted) return;
+        if (this.#active !== undefined) this.#active.probe();
+        else if (this.#opening === undefined) this.#open();
       },
-      awake: () => {
-        if (!this.#hidden && this.#active === undefined && this.#next.armed) this.#open();
-      },
+      offline: () => this.#active?.probe(),
+      online: () => this.tryNow(),
+      visible: () => this.#hurry(),
     };
   }
 
@@ -110,6 +116,19 @@ export class Connector {
     this.#wanted = true;
     this.#attempts = 0;
     this.#renewed = false;
+    this.#open();
+  }
+
+  /** There is reason to hope: wait no longer, and begin anew what may have been begun in vain. */
+  tryNow(): void {
+    this.#attempts = 0;
+    const opening = this.#opening;
+    if (this.#left || this.#active !== undefined || opening === undefined || opening.age < YOUNG) {
+      this.#hurry();
+      return;
+    }
+    opening.close();
+    this.#setup.listeners.lost(opening);
     this.#open();
   }
 
@@ -136,6 +155,13 @@ export class Connector {
     if (this.#retiring !== undefined && this.#setup.listeners.released(this.#retiring)) this.#dropRetiring();
   }
 
+  /** Somebody waits: open what is waited with, or see whether what is open works. */
+  #hurry(): void {
+    if (this.#left) return;
+    if (this.#active !== undefined) this.#active.probe();
+    else if (this.#next.armed) this.#open();
+  }
+
   #open(): void {
     this.#next.clear();
     const connection = new Connection(this.#connection);
@@ -153,8 +179,9 @@ export class Connector {
     this.#opening = undefined;
     this.#retiring = this.#active;
     this.#active = connection;
-    this.#state = "connected";
-    this.#setup.listeners.connected(connection, frame, this.#retiring !== undefined);
+    const moved = this.#retiring !== undefined;
+    if (!moved) this.#status = { state: "connected" };
+    this.#setup.listeners.connected(connection, frame, moved);
     this.retire();
   }
 
@@ -170,8 +197,8 @@ export class Connector {
       this.#active = undefined;
       this.#dropRetiring();
     }
-    if (this.#hidden) {
-      this.#state = this.#active === undefined ? "connecting" : this.#state;
+    if (this.#left) {
+      if (this.#active === undefined) this.#status = { state: "connecting" };
       return;
     }
     this.#attempts = attemptsAfter(this.#attempts, connection.up);
@@ -201,9 +228,7 @@ export class Connector {
 
   /** CLOSE-2: a refused token is worth another try if there is another token, but once. */
   #mayRenew({ code }: Reason): boolean {
-    return (
-      (code === UNAUTHENTICATED || code === "unauthenticated") && this.#setup.renewable && !this.#renewed
-    );
+    return (code === UNAUTHENTICATED || code === "unauthenticated") && !this.#renewed && this.#setup.renew();
   }
 
   /** Milliseconds to wait: what the server asks for, and the backoff on top, so that not all come at once. */
@@ -247,7 +272,7 @@ export class Connector {
   }
 
   #tell(change: StateChange): void {
-    this.#state = change.state;
+    this.#status = change;
     this.#setup.listeners.state(change);
   }
 }

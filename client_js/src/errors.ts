@@ -22,11 +22,11 @@ export interface RefusedOptions {
   readonly retryAfter?: number;
 }
 
-/** A request was refused, by the server or because no answer came. */
-export class Refused extends BackchannelError {
+/** A request was refused, by the server or because no answer came. `Code`: the codes that it may have. */
+export class Refused<Code extends string = string> extends BackchannelError {
   override readonly name = "Refused";
   /** Why, as a word of the protocol's table of error codes or of the app. */
-  readonly code: string;
+  readonly code: Code;
   /** Whether the same request can succeed later, unchanged. */
   readonly retry: boolean;
   /** `none`: nothing happened. `unknown`: the request may have taken effect. */
@@ -36,7 +36,7 @@ export class Refused extends BackchannelError {
   /** How long to wait before trying again, in seconds. */
   readonly retryAfter: number | undefined;
 
-  constructor(code: string, message: string, options: RefusedOptions = {}) {
+  constructor(code: Code, message: string, options: RefusedOptions = {}) {
     super(message);
     this.code = code;
     this.retry = options.retry ?? false;

@@ -10,6 +10,23 @@ export {
 export type { Codec, Message } from "./codec.js";
 export type { Reason } from "./connection.js";
 export type { ClientState, StateChange } from "./connector.js";
+export type {
+  Arguments,
+  ChannelEvent,
+  ChannelName,
+  CodeOf,
+  Contract,
+  DataOf,
+  EventName,
+  EventOf,
+  HistoryPage,
+  LoggedEvent,
+  NamespaceContract,
+  PresenceChannelName,
+  ReplyOf,
+  RequestContract,
+  RequestName,
+} from "./contract.js";
 export type { Off } from "./emitter.js";
 export { BackchannelError, ConnectionClosed, QueueOverflow, Refused, type RefusedOptions } from "./errors.js";
 export type {
@@ -18,12 +35,14 @@ export type {
   HistoryOptions,
   PublishOptions,
   SubscribeOptions,
+  WaitOptions,
 } from "./options.js";
 export type { PageEvents } from "./page.js";
 export type { Gap } from "./position.js";
 export type {
   ClientInfo,
   ConnectedFrame,
+  ErrorCode,
   GapReason,
   HistoryEvent,
   HistoryReply,
@@ -36,7 +55,6 @@ export type {
   Verdict,
 } from "./protocol.gen.js";
 export type {
-  ChannelEvent,
   PresenceChange,
   Subscribed,
   Subscription,

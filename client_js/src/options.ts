@@ -28,15 +28,21 @@ export interface ClientOptions {
   readonly random?: () => number;
   /** Time; the platform's by default. */
   readonly timers?: Timers;
-  /** Where to hear that the page is left or shown again; the window by default, `null` for nowhere. */
+  /**
+   * Where to hear that the network or the page comes and goes; the window or worker by default, `null` for
+   * nowhere.
+   */
   readonly page?: PageEvents | null;
 }
 
-export interface PublishOptions {
+export interface WaitOptions {
+  /** Gives up waiting; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface PublishOptions extends WaitOptions {
   /** The idempotency key; random by default. `null` sends none: then it is sent once at most. */
   readonly key?: string | null;
-  /** Gives up waiting; the promise rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
 }
 
 export interface CallOptions extends PublishOptions {
@@ -54,7 +60,7 @@ export interface SubscribeOptions {
   readonly queue?: number;
 }
 
-export interface HistoryOptions {
+export interface HistoryOptions extends WaitOptions {
   /** Read the events after this position, upwards. */
   readonly since?: Position;
   /** Read the events below this position, downwards. Not together with `since`. */

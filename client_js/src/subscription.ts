@@ -1,8 +1,10 @@
 /** One channel that the app listens to, across all reconnects. */
 
 import type { Connection } from "./connection.js";
+import type { ChannelEvent } from "./contract.js";
 import { Emitter } from "./emitter.js";
 import { type BackchannelError, QueueOverflow, Refused } from "./errors.js";
+import type { WaitOptions } from "./options.js";
 import { type Gap, Progress } from "./position.js";
 import type {
   EventFrame,
@@ -26,9 +28,6 @@ export interface Subscribed {
   readonly offset: number;
 }
 
-/** A typed thing that happened on a channel. */
-export type ChannelEvent = EventFrame & { readonly time: number };
-
 /** Who is present now: everybody in `members`, or the change since the last revision. */
 export interface PresenceChange {
   readonly joined: readonly Member[];
@@ -45,10 +44,10 @@ export interface Unsubscribed {
   readonly message: string;
 }
 
-/** What a subscription tells. */
-export interface SubscriptionEvents {
+/** What a subscription tells; `E` is what may happen on its channel. */
+export interface SubscriptionEvents<E extends ChannelEvent = ChannelEvent> {
   /** An event of the channel, in offset order, none twice. Those that fill a gap come late. */
-  readonly event: ChannelEvent;
+  readonly event: E;
   /** Listening, for the first time or again. */
   readonly subscribed: Subscribed;
   /** Events are missing: load them or a snapshot, then call `dismissGap()`. */
@@ -72,15 +71,15 @@ const NOBODY: readonly [] = [];
  * Listens to one channel. `client.subscribe()` makes it and gives the same object to all who ask for the
  * channel; the server is told when the last of them has called `unsubscribe()`.
  */
-export class Subscription
-  extends Emitter<SubscriptionEvents>
-  implements AsyncIterable<ChannelEvent, undefined>
+export class Subscription<E extends ChannelEvent = ChannelEvent>
+  extends Emitter<SubscriptionEvents<E>>
+  implements AsyncIterable<E, undefined>
 {
   readonly channel: string;
   readonly #owner: SubscriptionOwner;
   readonly #progress: Progress;
   readonly #queueLimit: number;
-  readonly #queues = new Set<Queue<ChannelEvent>>();
+  readonly #queues = new Set<Queue<E>>();
   readonly #waiters = new Waiters<Subscribed>();
   #state: SubscriptionState = "subscribing";
   #start: Subscribed | undefined;
@@ -127,12 +126,13 @@ export class Subscription
 
   /**
    * Resolves when the channel is listened to, at once if it is. Rejects with `Refused` where the server
-   * refuses, and with `ConnectionClosed` where the client is closed.
+   * refuses, with `ConnectionClosed` where the client is closed, and with the signal's reason when aborted,
+   * which ends the waiting only.
    */
-  ready(): Promise<Subscribed> {
+  ready({ signal }: WaitOptions = {}): Promise<Subscribed> {
     if (this.#state === "subscribed" && this.#start !== undefined) return Promise.resolve(this.#start);
     if (this.#ending !== undefined) return Promise.reject(this.#ending.waiters);
-    return this.#waiters.wait();
+    return this.#waiters.wait(signal);
   }
 
   /** The gap is dealt with: from now on a reconnect resumes from the position, not from the gap's `from`. */
@@ -150,8 +150,8 @@ export class Subscription
    * throws `QueueOverflow` when it reads too slowly, `Refused` when the server ends the subscription, and
    * `ConnectionClosed` when the server closes the connection for good. Leaving the loop does not unsubscribe.
    */
-  [Symbol.asyncIterator](): AsyncIterableIterator<ChannelEvent, undefined> {
-    const queue: Queue<ChannelEvent> = new Queue(
+  [Symbol.asyncIterator](): AsyncIterableIterator<E, undefined> {
+    const queue: Queue<E> = new Queue(
       this.#queueLimit,
       () => new QueueOverflow(this.channel, this.#queueLimit),
       () => this.#queues.delete(queue),
@@ -168,8 +168,9 @@ export class Subscription
 
   /** @internal */
   receive(frame: EventFrame): void {
-    // A field is left out where it has its default: for `time` that is 1970, before any event.
-    const event = frame as ChannelEvent;
+    // A field is left out where it has its default: for `time` that is 1970, before any event. What a name's
+    // data is, is the app's contract: it is believed.
+    const event = frame as E;
     if (event.offset !== undefined && !this.#progress.accept(event.offset)) return;
     this.emit("event", event);
     for (const queue of this.#queues) queue.push(event);

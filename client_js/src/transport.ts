@@ -22,6 +22,7 @@ export type OpenTransport = (url: string, subprotocol: string, events: Transport
 
 interface SocketEvents {
   open: unknown;
+  error: unknown;
   message: { readonly data: unknown };
   close: { readonly code: number; readonly reason: string };
 }
@@ -49,6 +50,8 @@ export function webSockets(WebSocket: WebSocketConstructor): OpenTransport {
     socket.addEventListener("open", () => {
       if (live) events.opened();
     });
+    // `close` follows and tells all there is. The `ws` package ends the process if nobody listens to this.
+    socket.addEventListener("error", () => undefined);
     socket.addEventListener("message", (event) => {
       if (live) events.message(event.data);
     });

@@ -178,6 +178,18 @@ describe("connecting", () => {
     expectNoTimers();
   });
 
+  it("survives a connection that is refused, with a WebSocket that would end the process", async () => {
+    const server = new FakeServer();
+    const client = server.client();
+    const states = record(client, "state");
+    client.connect();
+    server.peer(1).refuse();
+    expect(states.at(-1)).toMatchObject({ state: "connecting", reason: { code: 1006 }, retryIn: 250 });
+    await pass(250);
+    server.peer(2).accept().welcome();
+    expect(client.state).toBe("connected");
+  });
+
   it("takes the WebSocket of a browser or of Node as it is", () => {
     const options: ClientOptions = { WebSocket: globalThis.WebSocket };
     expect(Object.keys(options)).toEqual(["WebSocket"]);

@@ -89,6 +89,13 @@ export class Peer implements WebSocketLike {
     this.#emit("close", { code, reason });
   }
 
+  /** Never open; as Node's emitters do it, an error that nobody listens to is thrown. */
+  refuse(): void {
+    if (!this.#listeners.has("error")) throw new Error("An error that nobody listens to.");
+    this.#emit("error", {});
+    this.end();
+  }
+
   /** The next frame that came, which must be of this type. */
   take<Type extends ClientFrame["type"]>(type: Type): FrameOf<Type> {
     const frame = this.inbox.shift();

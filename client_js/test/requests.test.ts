@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Refused } from "../src/index.js";
 import { connected, FakeServer, LIMITS, outcome } from "./fake_server.js";
 import { expectNoTimers, pass, settle, useFakeTime } from "./time.js";
@@ -236,5 +236,90 @@ describe("other requests", () => {
     await expect(page).resolves.toEqual(data);
     void client.history("chat:a").catch(() => undefined);
     expect(peer.take("history").limit).toBe(100);
+  });
+});
+
+describe("an AbortSignal", () => {
+  const reason = new Error("Never mind.");
+  const settled = (promise: Promise<unknown>) => outcome(promise);
+
+  it("ends the waiting for whatever was asked, and nothing is heard of a late answer", async () => {
+    const { client, peer } = connected();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const asked = [
+      client.call("a.b", {}, { signal }),
+      client.request("a.b", {}, { signal }),
+      client.publish("live:a", "a.happened", {}, { signal }),
+      client.history("chat:a", { signal }),
+      client.presence("chat:a", { signal }),
+    ].map(outcome);
+    const ids = ["call", "call", "publish", "history", "presence"].map(
+      (type) => peer.take(type as "call").id,
+    );
+    controller.abort(reason);
+    await settle();
+    expect(asked).toEqual(asked.map(() => ({ error: reason })));
+    // Only a call can be cancelled.
+    expect(peer.inbox).toEqual([
+      { type: "cancel", id: ids[0] },
+      { type: "cancel", id: ids[1] },
+    ]);
+    for (const id of ids) peer.say({ type: "reply", id, data: {} });
+    expect(client.state).toBe("connected");
+  });
+
+  it("that is aborted already lets nothing go out", async () => {
+    const { client, peer } = connected();
+    const signal = AbortSignal.abort(reason);
+    for (const asked of [
+      client.call("a.b", {}, { signal }),
+      client.publish("live:a", "a.happened", {}, { signal }),
+      client.history("chat:a", { signal }),
+      client.presence("chat:a", { signal }),
+    ]) {
+      await expect(asked).rejects.toBe(reason);
+    }
+    expect(peer.inbox).toEqual([]);
+  });
+
+  it("ends the waiting for a connection or a subscription, and neither of these", async () => {
+    const server = new FakeServer();
+    const client = server.client();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const subscription = client.subscribe("chat:a");
+    const aborted = [client.ready({ signal }), subscription.ready({ signal })].map(settled);
+    const patient = [client.ready(), subscription.ready()].map(settled);
+    controller.abort(reason);
+    await settle();
+    expect(aborted).toEqual([{ error: reason }, { error: reason }]);
+    await expect(subscription.ready({ signal })).rejects.toBe(reason);
+    client.connect();
+    const peer = server.peer(1).accept();
+    peer.welcome();
+    peer.admit("chat:a", 4);
+    await settle();
+    expect(patient).toMatchObject([{}, { value: { offset: 4 } }]);
+  });
+
+  it("keeps no listener once it is settled", async () => {
+    const { client, peer } = connected();
+    const { signal } = new AbortController();
+    const listeners = new Set<unknown>();
+    vi.spyOn(signal, "addEventListener").mockImplementation((_type, listener) => listeners.add(listener));
+    vi.spyOn(signal, "removeEventListener").mockImplementation((_type, listener) =>
+      listeners.delete(listener),
+    );
+    const call = client.call("a.b", {}, { signal });
+    const ready = client.subscribe("chat:a").ready({ signal });
+    const refused = outcome(client.subscribe("chat:b").ready({ signal }));
+    expect(listeners.size).toBe(3);
+    peer.say({ type: "reply", id: peer.take("call").id, data: 1 });
+    peer.admit("chat:a");
+    peer.say({ type: "unsubscribed", channel: "chat:b", code: "forbidden", message: "No." });
+    await Promise.all([call, ready, settle()]);
+    expect(refused.error).toMatchObject({ code: "forbidden" });
+    expect(listeners.size).toBe(0);
   });
 });

@@ -175,3 +175,47 @@ describe("refreshing", () => {
     expect(asked).toBe(1);
   });
 });
+
+describe("a guest", () => {
+  it("uses the token that it was given on every later connection, also on one that it moves to", async () => {
+    const { server, client, peer } = connected();
+    expect(peer.inbox).toEqual([]);
+    peer.end();
+    await pass(250);
+    const second = server.peer(2).accept();
+    expect(second.welcome({ user: "guest-1", token: "g1" })).not.toHaveProperty("token");
+    // Only a fresh guest is given a token; the ones after keep it.
+    for (const count of [3, 4]) {
+      server.peer(count - 1).end();
+      await pass(2_000);
+      expect(server.peer(count).accept().welcome({ user: "guest-1" }).token).toBe("g1");
+    }
+    server.peer(4).say({ type: "move", after: 30 });
+    await pass(12_500);
+    expect(server.peer(5).accept().welcome().token).toBe("g1");
+    client.disconnect();
+    client.connect();
+    expect(server.peer(6).accept().welcome().token).toBe("g1");
+  });
+
+  it("whose token is refused comes back as another guest, but does not insist", async () => {
+    const server = new FakeServer();
+    const client = server.client();
+    client.connect();
+    const first = server.peer(1).accept();
+    first.welcome({ token: "g1", user: "guest-1" });
+    await pass(20_000);
+    first.end(4005, "Expired.");
+    await settle();
+    const second = server.peer(2).accept();
+    expect(second.take("connect").token).toBe("g1");
+    second.end(4500, "Expired.");
+    await settle();
+    const third = server.peer(3).accept();
+    expect(third.take("connect")).not.toHaveProperty("token");
+    third.end(4500, "No guests here.");
+    await pass(60_000);
+    server.peer(3);
+    expect(client.state).toBe("disconnected");
+  });
+});

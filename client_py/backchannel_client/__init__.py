@@ -7,9 +7,10 @@ from .bot import Bot
 from .bot_event import BotEvent
 from .client import RANDOM_KEY, Answer, Client
 from .clock import Clock, Timer
-from .errors import ConnectionClosed, Overflow
+from .errors import ConnectionClosed, Overflow, StateError
 from .lifecycle import ClientState
 from .received import Received
+from .state_file import StateFile
 from .subscription import Subscription
 from .token import Token
 from .transport import Connector, Transport, open_websocket
@@ -35,6 +36,8 @@ __all__ = [
     "Presence",
     "Received",
     "Refused",
+    "StateError",
+    "StateFile",
     "Subscription",
     "Timer",
     "Token",

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from backchannel_protocol import JSON, Codec, Event, Refused
-from backchannel_protocol.frames import Gap, Position
+from backchannel_protocol.frames import Gap
 
 from .backoff import Backoff
 from .bot_event import BotEvent
 from .client import Client
 from .clock import sleep, within
-from .errors import ConnectionClosed, Overflow
+from .commands import Commands
+from .errors import ConnectionClosed
+from .listener import Listener
 from .received import Received
-from .subscription import Subscription
+from .state_file import StateFile
 from .token import Token
 
 __all__ = ["Bot"]
@@ -27,9 +30,10 @@ log = logging.getLogger("backchannel_client.bot")
 
 EventT = TypeVar("EventT", bound=Event)
 StartT = TypeVar("StartT", bound=Callable[[], Awaitable[None]])
+GapT = TypeVar("GapT", bound=Callable[[Gap], Awaitable[None]])
+CommandT = TypeVar("CommandT", bound=Callable[..., Awaitable[None]])
 
 Handler = Callable[[BotEvent[EventT]], Awaitable[None]]
-CommandHandler = Callable[[BotEvent[Any], str], Awaitable[None]]
 
 # How long handlers that are at work may go on when the bot stops.
 _STOP_SECONDS: Final = 5.0
@@ -41,8 +45,14 @@ class Bot:
     """Runs handlers for what happens on every channel that the bot's user is a member of.
 
     Events of one channel are handled one after another, in order; channels do not wait for each
-    other. What the bot itself caused is not handled. An exception in a handler is logged, and the
-    next event comes. `client` is an ordinary `Client`, for calls of any kind.
+    other, as far as `at_once` allows. What the bot itself caused is not handled. An exception in a
+    handler is logged, and the next event comes. `client` is an ordinary `Client`, for calls of any
+    kind.
+
+    With `state`, a file, the bot remembers how far it came: an event counts as handled once its
+    handlers have returned, which is on disk before the channel's next one. A bot that starts again
+    handles what it missed; an event that it was killed at is handled once more, and `reply` then
+    has the same key, so that there is one answer.
 
     Membership comes from the query `channel.list` and the events `channel.added` and
     `channel.removed` of the bot's own channel `user:<id>`.
@@ -55,20 +65,36 @@ class Bot:
         token: Token | None = None,
         codec: Codec = JSON,
         channels: Sequence[str] = (),
+        state: str | os.PathLike[str] | StateFile | None = None,
+        at_once: int = 64,
+        queue: int = 1000,
+        help_command: str | None = "help",
         client: Client | None = None,
     ) -> None:
         """Make a bot that connects to `url`, or lives on a `client` made by the app.
 
-        `channels` are listened to whatever `channel.list` says.
+        `channels` are listened to whatever `channel.list` says. At most `at_once` channels have an
+        event handled at the same time. `queue` is how many events of a channel may wait here; past
+        that they wait in the channel's log, and are asked for again. `help_command` is the command
+        that tells what the bot can do; None: there is none.
         """
         if not url and client is None:
             raise ValueError("A bot needs a url, as in ws://127.0.0.1:8000/ws, or a client.")
+        if at_once < 1 or queue < 1:
+            raise ValueError("at_once and queue must be at least 1.")
         self.client = client or Client(url, token=token, codec=codec, name="backchannel-python-bot", open_timeout=None)
         self._always = frozenset(channels)
+        self._state = StateFile(state) if isinstance(state, str | os.PathLike) else state
+        self._at_once = asyncio.Semaphore(at_once)
+        self._queue = queue
         self._handlers: list[tuple[str, Callable[[str, Received], Awaitable[None] | None]]] = []
+        self._commands = Commands(help_command)
+        self._identities: set[str] = set()
         self._starters: list[Callable[[], Awaitable[None]]] = []
-        self._listeners: dict[str, _Listener] = {}
+        self._gap_handlers: list[Callable[[Gap], Awaitable[None]]] = []
+        self._listeners: dict[str, Listener] = {}
         self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
 
     @property
     def user(self) -> str:
@@ -95,37 +121,41 @@ class Bot:
                     return None
                 return handler(BotEvent(self.client, received, received.decode(event), identity))
 
-            self._register(handler, run)
+            self._handlers.append((self._identity(handler), run))
             return handler
 
         return register
 
-    def command(self, name: str) -> Callable[[CommandHandler], CommandHandler]:
-        """Handle messages that begin with `/name`: `async def roll(event, args: str)`.
+    def command(self, name: str) -> Callable[[CommandT], CommandT]:
+        """Handle messages that begin with `/name`, with arguments as the handler's signature declares them.
 
-        `args` is the text behind the command, without the spaces around it.
+        `async def roll(event, dice: str = "1d6", times: Annotated[int, Meta(ge=1, le=9)] = 1)` takes a
+        word per parameter, and quotation marks keep words together. Types are str, int, float, bool,
+        Decimal, a date, a Literal, an Enum, also with `| None` or Annotated with bounds and a
+        description. `*words: str` takes all further words, `*, text: str` all further text as it
+        was written. Instead, a single struct may declare the arguments by its fields. Who writes
+        something else is told what to write; `/help` shows the docstring.
+
+        Raises:
+            TypeError: a parameter cannot be read from words; the message tells the cure.
+            ValueError: the name is none, or is taken.
         """
-        word = "/" + name.removeprefix("/")
-        if len(word.split()) != 1 or word == "/":
-            raise ValueError(f"{name!r} is no command: give one word, as in @bot.command('roll').")
 
-        def register(handler: CommandHandler) -> CommandHandler:
-            def run(identity: str, received: Received) -> Awaitable[None] | None:
-                if received.name != _MESSAGE or not isinstance(received.data, dict):
-                    return None
-                text = received.data.get("text")
-                if not isinstance(text, str):
-                    return None
-                first, *rest = text.split(maxsplit=1) or [""]
-                if first != word:
-                    return None
-                event = BotEvent(self.client, received, received.data, identity)
-                return handler(event, rest[0].strip() if rest else "")
-
-            self._register(handler, run)
+        def register(handler: CommandT) -> CommandT:
+            self._commands.add(name, self._identity(handler), handler)
             return handler
 
+        self._commands.check(name)
         return register
+
+    def on_gap(self, function: GapT) -> GapT:
+        """Tell a function of events that the server does not have any more: `async def missed(gap: Gap)`.
+
+        It is called at that place in the channel's order; when it returns, the bot goes on behind the
+        gap. Without one, gaps are logged.
+        """
+        self._gap_handlers.append(function)
+        return function
 
     def on_start(self, function: StartT) -> StartT:
         """Run a function once, when the bot is connected and before it listens."""
@@ -151,7 +181,10 @@ class Bot:
         Raises:
             ConnectionClosed: the server ended the bot's access for good.
             Refused: the server will not say what the bot is a member of.
+            StateError: the state file is another bot's, is in use, or cannot be written.
         """
+        if self._state is not None:
+            await self._state.open()
         work = asyncio.create_task(self._work())
         stop = asyncio.create_task(self._stopping.wait())
         closed = asyncio.create_task(self.client.wait_closed())
@@ -163,11 +196,23 @@ class Bot:
             if closed.done() and not closed.result().asked_for:
                 raise closed.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end(tasks)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _end(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        """Let go of everything, whatever happens meanwhile."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
             await self._stop_listening()
-            await self.client.close()
+        finally:
+            try:
+                await self.client.close()
+            finally:
+                if self._state is not None:
+                    await self._state.close()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -186,6 +231,8 @@ class Bot:
     async def _work(self) -> None:
         await self.client.connect()
         log.info("Connected as %s", self.user)
+        if self._state is not None:
+            await self._state.claim(self.user, self.client.url)
         for start in self._starters:
             await start()
         for channel in self._always:
@@ -219,13 +266,18 @@ class Bot:
                 if exc.code != "not_found":
                     raise
                 log.info("This server has no channel.list: the bot hears the channels that it was given")
-                break
+                return
             joined.update(info["channel"] for info in page["channels"] if info["joined"])
             if not page.get("next"):
                 break
             request = {"cursor": page["next"]}
-        for channel in self._listeners.keys() - joined - self._always - {f"user:{self.user}"}:
+        kept = joined | self._always | {f"user:{self.user}"}
+        for channel in self._listeners.keys() - kept:
             self._leave(channel)
+        if self._state is not None:
+            # The bot was taken out while it did not run.
+            for channel in self._state.positions.keys() - kept:
+                self._state.note(channel, None)
         for channel in sorted(joined):
             self._listen(channel)
 
@@ -242,13 +294,29 @@ class Bot:
 
     def _listen(self, channel: str) -> None:
         before = self._listeners.get(channel)
-        if before is None or before.stopped:
-            self._listeners[channel] = _Listener(self.client, channel, self._handle, before.task if before else None)
+        if before is not None and not before.stopped:
+            return
+        listener = self._listeners[channel] = Listener(
+            self.client,
+            channel,
+            queue=self._queue,
+            handle=self._handle,
+            missed=self._tell_gap,
+            state=self._state,
+            after=before.task if before else None,
+        )
+        listener.task.add_done_callback(self._listener_ended)
 
     def _leave(self, channel: str) -> None:
         listener = self._listeners.get(channel)
-        if listener is not None:
-            listener.stop()
+        if listener is not None and not listener.stopped:
+            listener.stop(forget=True)
+
+    def _listener_ended(self, task: asyncio.Task[None]) -> None:
+        # A listener tells what it can live with; this is a state file that cannot be written.
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = self._failure or failure
+            self.stop()
 
     async def _stop_listening(self) -> None:
         for listener in self._listeners.values():
@@ -267,73 +335,54 @@ class Bot:
 
     # Handling
 
-    def _register(
-        self,
-        handler: Callable[..., Awaitable[None]],
-        run: Callable[[str, Received], Awaitable[None] | None],
-    ) -> None:
+    def _identity(self, handler: Callable[..., Awaitable[None]]) -> str:
         # The name of the function, because it must stay the same when the program starts again.
         name = getattr(handler, "__qualname__", type(handler).__qualname__)
-        same = sum(1 for identity, _ in self._handlers if identity.partition("#")[0] == name)
-        self._handlers.append((f"{name}#{same}" if same else name, run))
+        same = sum(1 for identity in self._identities if identity.partition("#")[0] == name)
+        identity = f"{name}#{same}" if same else name
+        self._identities.add(identity)
+        return identity
 
-    async def _handle(self, received: Received) -> None:
+    async def _handle(self, received: Received) -> bool:
+        """Run the handlers of an event; returns whether there were any."""
         if received.user == self.user:
-            return
-        for identity, run in self._handlers:
-            try:
-                work = run(identity, received)
-                if work is not None:
-                    await work
-            except Exception:
-                log.exception("The handler %s failed on %r", identity, received)
+            return False
+        async with self._at_once:
+            handled = False
+            for identity, run in self._handlers:
+                handled |= await self._guarded(identity, received, run)
+            return handled | await self._guarded("a command", received, self._run_command)
 
+    async def _guarded(
+        self, identity: str, received: Received, run: Callable[[str, Received], Awaitable[None] | None]
+    ) -> bool:
+        try:
+            work = run(identity, received)
+            if work is None:
+                return False
+            await work
+        except Exception as exc:
+            if isinstance(exc, ConnectionClosed) and self.client.state == "disconnected":
+                # The event was not handled: it is for the bot that starts next.
+                raise
+            log.exception("The handler %s failed on %r", identity, received)
+        return True
 
-class _Listener:
-    """One channel's task: takes its events and has them handled in order."""
+    def _run_command(self, _identity: str, received: Received) -> Awaitable[None] | None:
+        if received.name != _MESSAGE or not isinstance(received.data, dict):
+            return None
+        text = received.data.get("text")
+        found = self._commands.find(text) if isinstance(text, str) else None
+        if found is None:
+            return None
+        command, rest = found
+        return command.run(BotEvent(self.client, received, received.data, command.identity), rest)
 
-    def __init__(
-        self,
-        client: Client,
-        channel: str,
-        handle: Callable[[Received], Awaitable[None]],
-        after: asyncio.Task[None] | None,
-    ) -> None:
-        self.stopped = False
-        self._client = client
-        self._channel = channel
-        self._handle = handle
-        self._sub = self._subscribe(None)
-        self.task = asyncio.create_task(self._run(after))
-
-    def stop(self) -> None:
-        """Take no other event; the one at work is finished."""
-        self.stopped = True
-        self._sub.close()
-
-    def _subscribe(self, since: Position | None) -> Subscription:
-        def missed(gap: Gap) -> None:
-            log.warning("Events up to %d of %s were missed (%s)", gap.to, self._channel, gap.reason)
-            sub.dismiss_gap(gap)
-
-        sub = self._client.subscribe(self._channel, since=since, on_gap=missed)
-        return sub
-
-    async def _run(self, after: asyncio.Task[None] | None) -> None:
-        if after is not None:
-            # The bot left and came back while an event was being handled.
-            await asyncio.wait([after])
-        while not self.stopped:
-            try:
-                async for received in self._sub:
-                    await self._handle(received)
-            except Overflow:
-                # Handlers are slower than events for a while: the log keeps what the queue cannot.
-                with contextlib.suppress(ConnectionClosed):
-                    self._sub = self._subscribe(self._sub.position)
-                    continue
-            except Refused as exc:
-                log.warning("Not listening to %s: %s", self._channel, exc)
-            except ConnectionClosed as exc:
-                log.info("Listening to %s ends: %s", self._channel, exc)
-            self.stopped = True
+    async def _tell_gap(self, gap: Gap) -> None:
+        log.warning("Events up to %d of %s were missed (%s)", gap.to, gap.channel, gap.reason)
+        async with self._at_once:
+            for function in self._gap_handlers:
+                try:
+                    await function(gap)
+                except Exception:
+                    log.exception("on_gap failed on %r", gap)

@@ -78,6 +78,8 @@ class BotEvent(Generic[DataT]):
         again: the first answer stands, even where the text would be another now. (An ephemeral
         event has no identity; replies to it have random keys.)
 
+        It waits for as long as there is no connection.
+
         Raises:
             Refused: the server said no; a busy server was asked several times.
             ConnectionClosed: the bot was closed.
@@ -86,14 +88,18 @@ class BotEvent(Generic[DataT]):
         key = self._key(self._replies)
         backoff = Backoff(self._client.random.random)
         data = {"channel": self.channel, "text": text}
-        for _ in range(_REPLY_ATTEMPTS - 1):
+        attempts = 0
+        while True:
             try:
                 return await self._send(data, key)
             except Refused as exc:
                 if not exc.retry or (key is None and exc.outcome == "unknown"):
                     raise
+                # Without a connection the server has not even been asked.
+                attempts += self._client.state == "connected"
+                if attempts == _REPLY_ATTEMPTS:
+                    raise
                 await sleep(self._client.clock, (exc.retry_after or 0.0) + backoff.next())
-        return await self._send(data, key)
 
     async def _send(self, data: dict[str, str], key: str | None) -> Any:
         try:

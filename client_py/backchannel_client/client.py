@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as random_module
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, overload
@@ -74,6 +74,7 @@ class Client:
 
     `token` is a token or a function that fetches one (also `async`): with a function the client
     refreshes before the token expires, and asks once more when the server turns a token down.
+    Without one it is a guest, where the server has guests, and the same one after a reconnect.
     `timeout` is how many seconds a request waits by default, reconnects included. `open_timeout` is
     how many seconds entering tries to connect; None means for ever. `clock`, `random` and
     `connector` replace time, chance and network in tests.
@@ -99,9 +100,10 @@ class Client:
         self.random = random or random_module.SystemRandom()
         self.clock: Clock = clock or LoopClock()
         self._on_state: list[Callable[[ClientState], None]] = []
+        self._tokens = TokenSource(token)
         self._engine = Engine(
             url=url,
-            tokens=TokenSource(token),
+            tokens=self._tokens,
             info=ClientInfo(name=name[:64]),
             codec=codec,
             clock=self.clock,
@@ -124,6 +126,14 @@ class Client:
         return self._told().user
 
     @property
+    def guest_token(self) -> str | None:
+        """What the server gave a guest, who has no token, to come back with.
+
+        The client does so by itself while it lives; give it as `token` to be the same guest in the next run.
+        """
+        return self._tokens.guest
+
+    @property
     def session(self) -> str:
         """The server's name for the present session; for logs and support."""
         return self._told().session
@@ -137,6 +147,24 @@ class Client:
         """Call `callback` with each new state; returns a function that stops it."""
         self._on_state.append(callback)
         return lambda: self._on_state.remove(callback) if callback in self._on_state else None
+
+    async def states(self) -> AsyncGenerator[ClientState, None]:
+        """The state as it is, then each new one, until the client is closed for good: `async for state in …`.
+
+        Who takes them slowly is told the newest only.
+        """
+        changed = asyncio.Event()
+        remove = self.on_state(lambda _state: changed.set())
+        try:
+            while True:
+                changed.clear()
+                is_last = self._lifecycle.end is not None
+                yield self.state
+                if is_last:
+                    return
+                await changed.wait()
+        finally:
+            remove()
 
     async def connect(self) -> None:
         """Connect for the first time. Cancelling closes the client.

@@ -55,6 +55,9 @@ async def within(clock: Clock, seconds: float | None, work: Awaitable[T]) -> T:
         return await work
     task = asyncio.ensure_future(work)
     expired = False
+    current = asyncio.current_task()
+    # Who cleans up after a cancellation has been cancelled before.
+    cancelled_before = current.cancelling() if current else 0
 
     def expire() -> None:
         nonlocal expired
@@ -64,8 +67,7 @@ async def within(clock: Clock, seconds: float | None, work: Awaitable[T]) -> T:
     try:
         return await task
     except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if expired and not (current and current.cancelling()):
+        if expired and not (current and current.cancelling() > cancelled_before):
             raise TimeoutError from None
         raise
     finally:

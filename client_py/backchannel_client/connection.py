@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from backchannel_protocol import CloseCode, Codec, Malformed
 from backchannel_protocol.frames import ClientFrame, Connect, Connected, Error, Move, Ping, Pong, ServerFrame
@@ -18,6 +19,9 @@ from .transport import ABNORMAL, Transport
 __all__ = ["Connection"]
 
 log = logging.getLogger("backchannel_client")
+
+# So much may wait to be sent, in bytes; past it requests wait where they can still be taken back.
+_MOST_OUTGOING: Final = 256 * 1024
 
 # How a refused `connect` ends the connection, where the code alone does not say so.
 _REFUSED_WITH = {
@@ -57,6 +61,8 @@ class Connection:
         """Channels named in `connect.resume` that have no verdict yet."""
         self.unwanted: set[str] = set()
         """Channels that the app left before the verdict of their resume came."""
+        self.on_drained: Callable[[], None] = lambda: None
+        """Called when it is not `full` any more."""
         self._transport = transport
         self._codec = codec
         self._clock = clock
@@ -65,6 +71,7 @@ class Connection:
         self._connect_id = 0
         self._greeting: asyncio.Future[ConnectionClosed | None] = loop.create_future()
         self._outgoing: deque[bytes] = deque()
+        self._outgoing_bytes = 0
         self._more = asyncio.Event()
         self._heard = 0.0
         self._silence: Timer | None = None
@@ -75,6 +82,11 @@ class Connection:
     def alive(self) -> bool:
         """Whether frames can still go out."""
         return not self._ended
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer does not take what we send: nothing but signs of life should follow."""
+        return self._outgoing_bytes >= _MOST_OUTGOING
 
     async def open(self, connect: Connect) -> None:
         """Introduce the client. `connected` has passed `on_frame` when this returns.
@@ -97,13 +109,19 @@ class Connection:
         """Send an encoded frame, likewise."""
         if not self._ended:
             self._outgoing.append(message)
+            self._outgoing_bytes += len(message)
             self._more.set()
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Say goodbye and end."""
+        """Say goodbye and end. Cancelling ends it without the goodbye."""
         self._lose(ConnectionClosed(code, reason))
-        await self._transport.close(code, reason)
-        self._stop()
+        try:
+            await self._transport.close(code, reason)
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+        finally:
+            self._stop()
 
     def abort(self, exc: ConnectionClosed) -> None:
         """End at once: the peer is dead, or nobody needs this connection."""
@@ -132,7 +150,12 @@ class Connection:
         try:
             while True:
                 while self._outgoing:
-                    await self._transport.send(self._outgoing.popleft())
+                    was_full = self.full
+                    message = self._outgoing.popleft()
+                    await self._transport.send(message)
+                    self._outgoing_bytes -= len(message)
+                    if was_full and not self.full:
+                        self.on_drained()
                 self._more.clear()
                 await self._more.wait()
         except ConnectionClosed:

@@ -125,7 +125,9 @@ class Engine:
         """Everything goes over this connection from now on."""
         assert connection.connected is not None
         self.connected = connection.connected
+        self._tokens.keep(connection.connected.token)
         self.channels.adopt(connection)
+        connection.on_drained = self._pump
         self._requests.pump(connection)
         self._keep_token_fresh(connection.connected)
 

@@ -3,14 +3,15 @@
 BackchannelError (backchannel_protocol)
 ├── Refused            a request was refused, by the server or before it was sent
 ├── ConnectionClosed   the connection is closed for good, or was never opened
-└── Overflow           events came faster than the app took them from a subscription
+├── Overflow           events came faster than the app took them from a subscription
+└── StateError         a bot's state file cannot be used
 """
 
 from __future__ import annotations
 
 from backchannel_protocol import CLOSE_CODES, BackchannelError, Outcome, is_final
 
-__all__ = ["ConnectionClosed", "Overflow"]
+__all__ = ["ConnectionClosed", "Overflow", "StateError"]
 
 
 class ConnectionClosed(BackchannelError):
@@ -79,3 +80,7 @@ class Overflow(BackchannelError):
             f"More than {self.queue} events of {self.channel} were waiting: "
             "subscribe again with since=subscription.position, and take events faster."
         )
+
+
+class StateError(BackchannelError):
+    """A bot's state file is another bot's, is in use, or cannot be read or written; the message tells the cure."""

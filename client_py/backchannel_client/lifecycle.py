@@ -15,7 +15,7 @@ from .clock import Clock, sleep, within
 from .connection import Connection
 from .errors import ConnectionClosed
 from .token import TokenSource
-from .transport import ABNORMAL, Connector
+from .transport import ABNORMAL, Connector, Transport
 
 __all__ = ["ClientState", "Lifecycle", "Owner"]
 
@@ -95,7 +95,7 @@ class Lifecycle:
         """The token that the server turned down, while one other may be tried (CLOSE-2)."""
         self._leaving: list[Connection] = []
         self._task: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], Connection] = {}
 
     def start(self) -> None:
         """Begin to connect, unless that has begun."""
@@ -104,12 +104,18 @@ class Lifecycle:
             self._task = asyncio.create_task(self._run())
 
     async def close(self, reason: ConnectionClosed) -> None:
-        """End for good: say goodbye on every connection."""
+        """End for good: say goodbye on every connection. Cancelling ends them without."""
         if self._task is not None:
             self._task.cancel()
         self._finish(reason)
         connections = [*self._leaving, *([self.current] if self.current else [])]
-        await asyncio.gather(*(connection.close(reason.code) for connection in connections), *self._closing)
+        try:
+            await asyncio.gather(*(connection.close(reason.code) for connection in connections), *self._closing)
+        except asyncio.CancelledError:
+            # A task that was cancelled before it began has done nothing.
+            for connection in (*connections, *self._closing.values()):
+                connection.abort(reason)
+            raise
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -206,11 +212,7 @@ class Lifecycle:
             raise ConnectionClosed(ABNORMAL, f"No token: {exc!r}.") from exc
         if self._refused_token is not None and token == self._refused_token:
             raise ConnectionClosed(CloseCode.UNAUTHENTICATED, "The server turned the token down; there is no other.")
-        try:
-            transport = await within(self._clock, _ATTEMPT_SECONDS, self._connector(self._url, self._codec))
-        except TimeoutError:
-            raise ConnectionClosed(ABNORMAL, f"{self._url} did not answer within {_ATTEMPT_SECONDS:g} s.") from None
-        connection = Connection(transport, self._codec, self._clock, self._receive, self._lost)
+        connection = Connection(await self._reach(), self._codec, self._clock, self._receive, self._lost)
         positions = self._owner.positions(token)
         connection.resumed = set(positions)
         connect = Connect(id=self._owner.next_id(), token=token, client=self._info, resume=positions or None)
@@ -227,6 +229,18 @@ class Lifecycle:
             connection.abort(ConnectionClosed(CloseCode.NORMAL))
             raise
         return connection
+
+    async def _reach(self) -> Transport:
+        reaching = asyncio.ensure_future(self._connector(self._url, self._codec))
+        try:
+            return await within(self._clock, _ATTEMPT_SECONDS, reaching)
+        except TimeoutError:
+            raise ConnectionClosed(ABNORMAL, f"{self._url} did not answer within {_ATTEMPT_SECONDS:g} s.") from None
+        except asyncio.CancelledError:
+            if reaching.done() and not reaching.cancelled() and reaching.exception() is None:
+                # It opened in the very moment in which nobody wanted it any more.
+                reaching.result().abort()
+            raise
 
     def _receive(self, connection: Connection, frame: ServerFrame) -> None:
         if isinstance(frame, Connected):
@@ -250,8 +264,8 @@ class Lifecycle:
         if connection in self._leaving:
             self._leaving.remove(connection)
             task = asyncio.create_task(connection.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._closing[task] = connection
+            task.add_done_callback(self._closing.pop)
 
     def _lost(self, connection: Connection, end: ConnectionClosed) -> None:
         if connection in self._leaving:

@@ -103,9 +103,10 @@ class Requests:
         """Send what waits to be sent, in the order it was asked, as far as the limits allow."""
         if connection.connected is None or not connection.alive:
             return
+        # A full connection takes no more until it has drained, and calls this again then.
         limits = connection.connected.limits
         most = max(1, limits.open_requests - self._others())
-        while self._unsent and len(self._sent) < most:
+        while self._unsent and len(self._sent) < most and not connection.full:
             request = self._unsent.pop(next(iter(self._unsent)))
             self._send(request, connection, limits)
 

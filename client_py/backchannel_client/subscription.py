@@ -38,7 +38,7 @@ class Subscription:
 
     Iterating raises `Refused` when the server ends the subscription, `Overflow` when the queue was
     full, `ConnectionClosed` when the client's connection is closed for good; it stops quietly after
-    `close()`. Cancelling an iteration loses no event.
+    `close()`. Cancelling an iteration loses no event and no gap.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class Subscription:
         self._detach = detach
         self._items: deque[Received | OpenGap] = deque()
         self._taken = since
+        self._late: deque[Position] = deque()
+        """Queued events that fill a gap, behind events that came after it; oldest first."""
         self._state: SubscriptionState = "subscribing"
         self._end: BaseException | None = None
         self._settled = asyncio.Event()
@@ -82,11 +84,15 @@ class Subscription:
         """Where another subscription has to go on so that the app misses nothing.
 
         That is behind the last event that iteration gave out, or before the oldest open gap that
-        iteration has told. None before the first verdict.
+        iteration has told, or before a late event that waits to be taken. None before the first verdict.
         """
+        position = self._taken
         if self.tracker.open and self.tracker.open[0].told:
-            return self.tracker.open[0].since
-        return self._taken
+            position = self.tracker.open[0].since
+        for late in self._late:
+            if position is not None and late.epoch == position.epoch and late.offset <= position.offset:
+                position = Position(late.epoch, late.offset - 1)
+        return position
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -135,9 +141,14 @@ class Subscription:
             if self._items:
                 item = self._items.popleft()
                 if isinstance(item, Received):
-                    self._taken = item.position or self._taken
+                    self._take(item)
                     return item
-                await self._tell(item)
+                try:
+                    await self._tell(item)
+                except asyncio.CancelledError:
+                    # Who iterates on is told of the gap again.
+                    self._items.appendleft(item)
+                    raise
             elif self._state == "ended":
                 if self._end is None:
                     raise StopAsyncIteration
@@ -166,8 +177,12 @@ class Subscription:
 
     def deliver(self, event: Received) -> None:
         """Queue an event, if it is new to this listener."""
+        newest = self.tracker.position
         if self._state == "ended" or not self.tracker.accept(event.offset):
             return
+        position = event.position
+        if position and newest and position.epoch == newest.epoch and position.offset <= newest.offset:
+            self._late.append(position)
         if len(self._items) >= self._limit:
             if self._overflow == "raise":
                 self.end(Overflow(self.channel, self._limit))
@@ -208,9 +223,19 @@ class Subscription:
         for index, item in enumerate(self._items):
             if isinstance(item, Received):
                 del self._items[index]
-                self._taken = item.position or self._taken
+                self._take(item)
                 self.dropped += 1
                 return
+
+    def _take(self, event: Received) -> None:
+        """An event leaves the queue."""
+        position = event.position
+        if position is None:
+            return
+        if self._late and self._late[0] == position:
+            self._late.popleft()
+        if self._taken is None or self._taken.epoch != position.epoch or self._taken.offset < position.offset:
+            self._taken = position
 
     async def _tell(self, hole: OpenGap) -> None:
         if hole not in self.tracker.open:

@@ -24,21 +24,30 @@ _LAST_REFRESH_SECONDS: Final = 2.0
 
 
 class TokenSource:
-    """Where a client has its tokens from; None connects as a guest."""
+    """Where a client has its tokens from; None connects as a guest.
+
+    A guest is somebody of its own: the token that the server gives it is shown from then on.
+    """
 
     def __init__(self, token: Token | None) -> None:
         self._token = token
         self.last: str | None = None
         """The token that was fetched last."""
+        self.guest: str | None = None
+        """What the server gave a guest to come back with."""
 
     @property
     def renewable(self) -> bool:
         """Whether asking again can bring another token."""
         return callable(self._token)
 
+    def keep(self, token: str | None) -> None:
+        """Keep what the server gave a guest, if it did; a token of the app's own goes before it."""
+        self.guest = token or self.guest
+
     async def fetch(self) -> str | None:
         """A token that is good now. What the app's function raises passes through."""
-        token = self._token() if callable(self._token) else self._token
+        token = self._token() if callable(self._token) else self._token or self.guest
         if inspect.isawaitable(token):
             token = await token
         self.last = token

@@ -123,7 +123,7 @@ class Codec:
 # only up to its first nested map or array.
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _ID_IN_JSON: Final = re.compile(
-    rb'\s*+\{(?:\s*+%b\s*+:\s*+(?:%b|[^\s"{}\[\],:]++)\s*+,)*?\s*+"id"\s*+:\s*+([0-9]{1,16})\s*+[,}]'
+    rb'\s*+\{(?:\s*+%b\s*+:\s*+(?:%b|[^\s"{}\[\],:]++)\s*+,)*?\s*+"id"\s*+:\s*+([1-9][0-9]{0,15})\s*+[,}]'
     % (_STRING, _STRING),
     re.S,
 )

@@ -2,7 +2,7 @@
 
 Error codes are words and the same on WebSocket, HTTP and in Python. Close codes are numbers whose
 range is the instruction: 4000-4499 means *reconnect*, 4500-4999 means *do not*. A code is never
-reused for another meaning; a removed one stays in PROTOCOL.md as a tombstone.
+reused for another meaning; a removed one stays in PROTOCOL.md, under Removed.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ __all__ = [
     "RegistrationError",
     "RequestDeclaration",
     "Route",
+    "UserDisconnected",
 ]
 
 R = TypeVar("R")
@@ -101,6 +102,18 @@ class UserNamespace(Namespace):
     async def may_listen(self, ctx: Context, channel: str) -> bool | int:
         """Only the user whose channel it is."""
         return channel == f"user:{ctx.user}"
+
+
+class UserDisconnected(Event):
+    """The built-in event `user.disconnected`, on a user's own channel: connections that the user had are being closed.
+
+    It reaches the user, and gateways look into the store when it comes.
+    """
+
+    wire_name: ClassVar[str] = "user.disconnected"
+
+    revoked: bool
+    """Whether the tokens that the user had are void; else they may be used again."""
 
 
 class NamespaceDeclaration(Struct, frozen=True):
@@ -306,7 +319,7 @@ class App:
             _check_name(name, "noun.participle")
             if not _derives(cls, Event):
                 raise RegistrationError(f"{name}: {_name_of(cls)} must derive from Event.")
-            if name in self.events:
+            if name in self.events or name in _BUILT_IN_EVENTS:
                 raise RegistrationError(f"{name} is declared already; choose another name or remove one.")
             _check_travels(name, cls)
             self.events[name] = EventDeclaration(name, cls, ephemeral)
@@ -447,6 +460,10 @@ class App:
         """Every namespace by name, the built-in ones too."""
         return {**_BUILT_IN, **self.namespaces}
 
+    def all_events(self) -> dict[str, EventDeclaration]:
+        """Every event by name, the built-in ones too."""
+        return {**_BUILT_IN_EVENTS, **self.events}
+
     def namespace_of(self, channel: str) -> NamespaceDeclaration | None:
         """The declaration for a channel's namespace, the app's own or a built-in one."""
         name = channel.partition(":")[0]
@@ -454,6 +471,9 @@ class App:
 
 
 _BUILT_IN = {"user": NamespaceDeclaration("user", UserNamespace)}
+_BUILT_IN_EVENTS = {
+    UserDisconnected.wire_name: EventDeclaration(UserDisconnected.wire_name, UserDisconnected, ephemeral=False)
+}
 
 
 def _name_of(thing: Any) -> str:

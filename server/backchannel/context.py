@@ -70,6 +70,10 @@ class Context(Protocol):
         """The authenticated user."""
 
     @property
+    def api_key(self) -> str | None:
+        """The id of the API key that asks, on behalf of `user` or, where that is empty, as itself; None for a user."""
+
+    @property
     def channels(self) -> Sequence[str]:
         """The channels that the user's token names."""
 
@@ -125,6 +129,35 @@ class Context(Protocol):
         `ends` names the users whose subscriptions to the channel end with this event (`["*"]`: all).
         `user` is told as the event's author; the asking user by default.
         Raises `ValueError` for an undeclared event or namespace.
+        """
+
+    def disconnect(self, user: str) -> None:
+        """Declare that the connections that a user has are closed, on every gateway, within 5 seconds of the commit.
+
+        They close with a code that tells clients not to come back by themselves (4501). The user's tokens stay good;
+        `revoke` takes those away too. Raises `ValueError` for what is no user name.
+        """
+
+    def revoke(
+        self,
+        user: str | None = None,
+        *,
+        token_id: str | None = None,
+        issued_before: int | None = None,
+        expires: int | None = None,
+    ) -> None:
+        """Declare that tokens are void, and that the connections that they opened are closed within 5 seconds of the
+        commit, with close code 4501.
+
+        Args:
+            user: whose tokens; or
+            token_id: the one token with this `jti`.
+            issued_before: with `user`: only tokens issued before this (Unix milliseconds); by default all until now.
+            expires: when the tokens have expired (Unix milliseconds), if that is known: the revocation is kept until
+                then, else for the installation's longest `token_lifetime`.
+
+        Raises:
+            ValueError: not exactly one of user and token is named, or a value is outside its grammar.
         """
 
     async def position(self, channel: str) -> int:

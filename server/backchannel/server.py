@@ -18,12 +18,14 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from backchannel_protocol import Refused
-
 from .app import App
 from .auth.authenticator import SecretAuthenticator
-from .auth.secret import signing_secret
+from .auth.claims import TokenRules
+from .auth.commands import serving
+from .auth.key_sets import KeySets
+from .auth.secret import previous_secret, signing_secret
 from .auth.tokens import issue_token
+from .auth.watch import RevocationWatch
 from .broker.memory import MemoryBroker
 from .gateway.gateway import Gateway, GatewayOptions
 from .gateway.routes import application
@@ -31,21 +33,19 @@ from .gateway.upgrade import http_protocol
 from .gateway.websocket import Door, websocket_protocol
 from .relay.memory import MemoryRelay
 from .settings import ConfigurationError, Settings
-from .store.sqlite import SqliteStore, open_sqlite, sqlite_api_keys
+from .store.sqlite import SqliteStore, open_sqlite, sqlite_api_keys, sqlite_revocations
 from .telemetry.logs import configure, get_logger
+from .worker.housekeeping import keep_house
 from .worker.runtime import WorkerLimits
 from .worker.thread import WorkerThread
 from .worker.worker import Worker
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "gateway_options", "serve"]
 
 _log = get_logger(__name__)
 
 # Backlog of the listening socket: a reconnect storm arrives faster than one loop tick accepts.
 _BACKLOG = 4096
-
-# Seconds between two rounds of trimming logs.
-_HOUSEKEEPING = 60.0
 
 
 class _HttpServer(uvicorn.Server):
@@ -75,6 +75,7 @@ class Server:
     def __init__(self, app: App, settings: Settings | None = None) -> None:
         app.check()
         self.app = app
+        self._served = serving(app)
         self.settings = settings or Settings()
         self.port = self.settings.port
         self._secret = b""
@@ -100,9 +101,17 @@ class Server:
         return self.settings.dev
 
     def issue_token(self, user: str, *, lifetime: float, channels: Sequence[str] = ()) -> tuple[str, int]:
-        """A token for a user, and when it expires (Unix milliseconds). Raises `ValueError` for what is no user name."""
+        """A token for a user, and when it expires (Unix milliseconds).
+
+        Raises:
+            ValueError: what is no user name, or a lifetime that is not allowed.
+            ConfigurationError: this server has no secret, since its tokens come from issuers' key sets alone.
+        """
+        if not self._secret:
+            raise ConfigurationError("This server signs no tokens: set BACKCHANNEL_SECRET or --secret-file.")
         now = time.time()
-        token = issue_token(self._secret, user, lifetime=lifetime, channels=channels, now=now)
+        rules = TokenRules.of(self.settings)
+        token = issue_token(self._secret, user, lifetime=lifetime, channels=channels, rules=rules, now=now)
         return token, int(now + lifetime) * 1000
 
     async def start(self, progress: Callable[[str], None] | None = None) -> None:
@@ -124,6 +133,10 @@ class Server:
     async def _start(self, progress: Callable[[str], None] | None) -> None:
         settings = self.settings
         self._secret = signing_secret(settings)
+        previous = previous_secret(settings)
+        key_sets = await KeySets.open(settings)
+        if key_sets is not None:
+            self._stack.push_async_callback(key_sets.close)
         settings.data_folder.mkdir(parents=True, exist_ok=True)
         broker = MemoryBroker(grace=settings.grace)
         self._stack.push_async_callback(broker.close)
@@ -141,13 +154,27 @@ class Server:
         assert self._store is not None
         reader = self._store.log_reader()
         self._stack.push_async_callback(reader.close)
+        revocations = sqlite_revocations(settings.database, settings.app)
+        self._stack.callback(revocations.close)
+        watch = RevocationWatch(revocations.since, lifetime=settings.token_lifetime)
+        await watch.start()
+        self._stack.push_async_callback(watch.close)
         gateway = Gateway(
-            self.app,
+            self._served,
             relay=relay,
             broker=broker,
             log_reader=reader,
-            authenticator=SecretAuthenticator(self._secret, find_key, guests=settings.guests),
-            options=_options(settings),
+            authenticator=SecretAuthenticator(
+                self._secret,
+                find_key,
+                guests=settings.guests,
+                previous=previous,
+                key_sets=key_sets,
+                rules=TokenRules.of(settings),
+                check=watch.check,
+            ),
+            options=gateway_options(settings),
+            revocations=watch,
         )
         gateway.start()
         self._stack.push_async_callback(gateway.close)
@@ -165,10 +192,12 @@ class Server:
         settings = self.settings
         store = open_sqlite(settings.database, settings.app, migrations=self.app.migrations, progress=progress)
         self._store = store
-        keeping = asyncio.create_task(_keep_house(store, self.app))
+        keeping = asyncio.create_task(
+            keep_house(self.app, store, tenant=settings.app, token_lifetime=settings.token_lifetime)
+        )
         try:
             yield Worker(
-                self.app,
+                self._served,
                 store,
                 broker,
                 relay,
@@ -189,9 +218,11 @@ class Server:
         self.asgi = application(
             gateway,
             self.app,
+            requests=self._served,
             limits=gateway.limits,
             cors_origins=settings.origins,
             dev=settings.dev,
+            docs=settings.docs,
             lifespan=self._lifespan,
         )
         config = uvicorn.Config(
@@ -266,22 +297,8 @@ class Server:
         await self._stack.aclose()
 
 
-async def _keep_house(store: SqliteStore, app: App) -> None:
-    """Trim durable logs and let old replies go, for as long as the store is open."""
-    bounds = {
-        name: (namespace.cls.history, namespace.cls.max_age)
-        for name, namespace in app.all_namespaces().items()
-        if namespace.cls.kind == "durable"
-    }
-    while True:
-        await asyncio.sleep(_HOUSEKEEPING)
-        try:
-            await store.housekeeping(bounds, time.time_ns() // 1_000_000)
-        except Refused as exc:
-            _log.warning("housekeeping was put off", reason=str(exc))
-
-
-def _options(settings: Settings) -> GatewayOptions:
+def gateway_options(settings: Settings) -> GatewayOptions:
+    """What the settings say about a gateway."""
     return GatewayOptions(
         limits=settings.limits(),
         ping=settings.ping,
@@ -296,7 +313,8 @@ def _options(settings: Settings) -> GatewayOptions:
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `ConfigurationError` if the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named, for asyncio sends small writes at once (TCP_NODELAY) only on sockets that say they are TCP.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +20,18 @@ import uvicorn
 import websockets
 
 from backchannel import Server, Settings
+from backchannel.auth.tokens import issue_token
 from backchannel.demo import app as demo_app
 
 Frame = dict[str, Any]
 
 PATIENCE = 10.0
 """Seconds that a test waits for what must come; nothing ever waits this long when it passes."""
+
+PROCESS_PATIENCE = 30.0
+"""The same for a process to start or to end, on a busy machine."""
+
+SECRET = "process-test-secret-process-test-secret"
 
 
 class Wire:
@@ -166,3 +175,81 @@ async def running_server(tmp_path: Path, door: str) -> AsyncIterator[Running]:
 def start_server(tmp_path: Path, door: str) -> Callable[..., contextlib.AbstractAsyncContextManager[Running]]:
     """Starts servers with settings of one's own; called again, on the same data."""
     return lambda **settings: running(tmp_path, door, **settings)
+
+
+class Process:
+    """A `backchannel serve` of one's own, in a process that can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self.output: list[str] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self, *words: str) -> None:
+        """Start, on the same port as before, and return once it is ready; `words` are flags, or the app and flags."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "backchannel.cli", "serve", "--port", str(self.port), *words,
+            cwd=self.folder,
+            env={**environ, "BACKCHANNEL_SECRET": SECRET, "BACKCHANNEL_DATA": str(self.folder), "NO_COLOR": "1"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        serving = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read(serving))
+        self.port = await asyncio.wait_for(serving, PROCESS_PATIENCE)
+
+    async def _read(self, serving: asyncio.Future[int]) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            text = line.decode()
+            self.output.append(text)
+            _, found, after = text.partition("http://127.0.0.1:")
+            if found and not serving.done():
+                serving.set_result(int(after[: len(after) - len(after.lstrip("0123456789"))]))
+        if not serving.done():
+            serving.set_exception(AssertionError("it did not start:\n" + "".join(self.output)))
+
+    async def end(self, number: int) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        assert self._process is not None
+        assert self._reading is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        status = await asyncio.wait_for(self._process.wait(), PROCESS_PATIENCE)
+        await self._reading
+        return status
+
+    @property
+    def url(self) -> str:
+        """Where its WebSocket is."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def token(self, user: str, lifetime: float = 3600.0) -> str:
+        """A token that it accepts; `lifetime` is in seconds."""
+        return issue_token(SECRET.encode(), user, lifetime=lifetime)
+
+
+@pytest.fixture
+async def make_process(tmp_path: Path) -> AsyncIterator[Callable[[], Process]]:
+    """Makes server processes on one data folder; those that still run at the end are killed."""
+    made: list[Process] = []
+
+    def make() -> Process:
+        made.append(Process(tmp_path))
+        return made[-1]
+
+    yield make
+    for process in made:
+        await process.end(signal.SIGKILL)
+
+
+@pytest.fixture
+async def process(make_process: Callable[[], Process]) -> Process:
+    """A server process that serves the demo."""
+    made = make_process()
+    await made.start()
+    return made

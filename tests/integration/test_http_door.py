@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -123,6 +124,16 @@ async def test_a_revoked_key_is_no_key(running_server: Any, http: httpx2.AsyncCl
     finally:
         keys.close()
     assert (await http.post("/v1/channel.list", json={}, headers=headers)).status_code == 401
+
+
+async def test_small_answers_leave_at_once(running_server: Any, http: httpx2.AsyncClient) -> None:
+    """Head and body of an answer are two writes: held back until the peer acknowledges the first, each answer would take
+    40 ms."""
+    await http.get("/healthz")
+    began = time.perf_counter()
+    for _ in range(20):
+        await http.get("/healthz")
+    assert time.perf_counter() - began < 20 * 0.04
 
 
 async def test_the_operators_pages(running_server: Any, http: httpx2.AsyncClient) -> None:

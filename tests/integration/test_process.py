@@ -3,87 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from backchannel.auth.tokens import issue_token
 from backchannel.chat import MessageCreated, SendMessage
 from backchannel_client import Client
 from backchannel_protocol import Refused
 
-SECRET = "process-test-secret-process-test-secret"
+if TYPE_CHECKING:
+    from tests.integration.conftest import Process
+
 PATIENCE = 30.0
-
-
-class Process:
-    """A `backchannel serve` of one's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = 0
-        self._process: asyncio.subprocess.Process | None = None
-        self.output: list[str] = []
-        self._reading: asyncio.Task[None] | None = None
-
-    async def start(self, *flags: str) -> None:
-        """Start, on the same port as before, and return once it is ready."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")}
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "backchannel.cli", "serve", "--port", str(self.port), *flags,
-            cwd=self.folder,
-            env={**environ, "BACKCHANNEL_SECRET": SECRET, "BACKCHANNEL_DATA": str(self.folder), "NO_COLOR": "1"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        serving = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read(serving))
-        self.port = await asyncio.wait_for(serving, PATIENCE)
-
-    async def _read(self, serving: asyncio.Future[int]) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            text = line.decode()
-            self.output.append(text)
-            _, found, after = text.partition("http://127.0.0.1:")
-            if found and not serving.done():
-                serving.set_result(int(after[: len(after) - len(after.lstrip("0123456789"))]))
-        if not serving.done():
-            serving.set_exception(AssertionError("it did not start:\n" + "".join(self.output)))
-
-    async def end(self, number: int) -> int:
-        """Send a signal and wait for the end; returns the exit status."""
-        assert self._process is not None
-        assert self._reading is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
-        status = await asyncio.wait_for(self._process.wait(), PATIENCE)
-        await self._reading
-        return status
-
-    @property
-    def url(self) -> str:
-        """Where its WebSocket is."""
-        return f"ws://127.0.0.1:{self.port}/ws"
-
-    def token(self, user: str) -> str:
-        """A token that it accepts."""
-        return issue_token(SECRET.encode(), user, lifetime=3600)
-
-
-@pytest.fixture
-async def process(tmp_path: Path) -> AsyncIterator[Process]:
-    """A server process, killed at the end if it is still there."""
-    made = Process(tmp_path)
-    await made.start()
-    yield made
-    await made.end(signal.SIGKILL)
 
 
 async def test_sigkill_loses_and_doubles_nothing(process: Process) -> None:
@@ -137,7 +69,7 @@ async def test_sigterm_moves_clients_and_exits(process: Process) -> None:
 
 async def test_a_second_server_on_the_same_data_is_refused(process: Process) -> None:
     """SQLite means one process: the second says who holds the database and exits with 2 or 1, the first goes on."""
-    second = Process(process.folder)
+    second = type(process)(process.folder)
     with pytest.raises(AssertionError, match=r"(?i)another process|locked|already"):
         await second.start()
     async with Client(process.url, token=process.token("alice")) as alice:

@@ -12,7 +12,7 @@ PROTOCOL = """
 """
 CLIENT = """
     JSON MSGPACK RANDOM_KEY Answer BackchannelError Bot BotEvent Client ClientState Clock ConnectionClosed Connector
-    Event Gap Malformed Overflow Position Presence Received Refused Subscription Timer Token Transport
+    Event Gap Malformed Overflow Position Presence Received Refused StateError StateFile Subscription Timer Token Transport
     open_websocket
 """
 SERVER = """

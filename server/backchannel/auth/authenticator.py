@@ -12,6 +12,10 @@ import msgspec
 from backchannel_protocol import Refused
 from backchannel_protocol.limits import USER_RE
 
+from .claims import TokenRules, refused
+from .header import read_header
+from .jwks import ALGORITHMS
+from .key_sets import KeySets
 from .principal import Principal
 from .tokens import TokenVerifier, issue_token
 
@@ -25,7 +29,10 @@ _GUEST_LIFETIME: Final = 30 * 86_400.0
 
 
 class SecretAuthenticator:
-    """Verifies tokens with the installation's HMAC secret and API keys with the store. For one thread."""
+    """Verifies tokens with the installation's secrets and its issuers' key sets, and API keys with the store.
+
+    For one thread.
+    """
 
     def __init__(
         self,
@@ -33,33 +40,70 @@ class SecretAuthenticator:
         find_key: Callable[[str], str | None],
         *,
         guests: bool,
+        previous: bytes = b"",
+        key_sets: KeySets | None = None,
+        rules: TokenRules | None = None,
+        check: Callable[[Principal], None] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`find_key` returns the id of an API key that holds, or None. `wall` tells Unix seconds."""
+        """
+        Args:
+            secret: signs tokens and guests; empty where tokens come from issuers' key sets alone.
+            find_key: returns the id of an API key that holds, or None.
+            guests: whether one may come without a token.
+            previous: the secret before a rotation, or empty.
+            key_sets: whose tokens are good beside those that the secret signed.
+            rules: what is asked of tokens.
+            check: raises `Refused` for a token that was revoked; asked each time, also for remembered tokens.
+            wall: tells Unix seconds.
+        """
         self._secret = secret
-        self._verifier = TokenVerifier(secret)
+        self._rules = rules or TokenRules()
+        self._verifier = TokenVerifier(secret, previous, self._rules) if secret else None
+        self._key_sets = key_sets
         self._find_key = find_key
         self._guests = guests
+        self._check = check
         self._wall = wall
 
     async def token(self, token: str | None) -> Principal:
         """Who holds this token; without one: a fresh guest, where guests are allowed.
 
+        Cancelling it gives up the wait for an issuer's keys.
+
         Raises:
-            Refused: `unauthenticated`.
+            Refused: `unauthenticated`; `unavailable`, if it cannot be told now.
         """
         if not token:
             if not self._guests:
-                raise Refused("unauthenticated", "A token is needed; guests are not allowed here.")
+                raise refused("A token is needed; guests are not allowed here.")
             return self._guest()
         if token.startswith(API_KEY_PREFIX):
-            raise Refused("unauthenticated", "API keys are for servers and the HTTP door; connect with a user's token.")
+            raise refused("API keys are for servers and the HTTP door; connect with a user's token.")
+        principal = await self._verify(token)
+        if self._check is not None:
+            self._check(principal)
+        return principal
+
+    async def _verify(self, token: str) -> Principal:
+        # Only which verifier is asked follows the header: each accepts nothing but the algorithms of its own keys.
+        if self._key_sets is not None and (self._verifier is None or read_header(token).alg in ALGORITHMS):
+            return await self._key_sets.verify(token, self._wall())
+        if self._verifier is None:
+            raise refused("No tokens are accepted here.")
         return self._verifier.verify(token, self._wall())
 
     def _guest(self) -> Principal:
         """A guest of its own, signed, so that it comes back as the same one and its keys keep their scope."""
+        assert self._verifier is not None  # `signing_secret` asks for one where guests are allowed
         now = self._wall()
-        issued = issue_token(self._secret, f"guest-{secrets.token_hex(8)}", lifetime=_GUEST_LIFETIME, now=now)
+        issued = issue_token(
+            self._secret,
+            f"guest-{secrets.token_hex(8)}",
+            lifetime=min(_GUEST_LIFETIME, self._rules.lifetime),
+            rules=self._rules,
+            now=now,
+        )
         return msgspec.structs.replace(self._verifier.verify(issued, now), issued=issued)
 
     async def api_key(self, secret: str, user: str) -> Principal:
@@ -70,7 +114,7 @@ class SecretAuthenticator:
         """
         key_id = self._find_key(secret)
         if key_id is None:
-            raise Refused("unauthenticated", "The API key is unknown or revoked.")
+            raise refused("The API key is unknown or revoked.")
         if user and not USER_RE.match(user):
             raise Refused("invalid", "Backchannel-User must be a user name: letters, digits and _ . @ -, at most 128.")
         return Principal(user=user, id=f"key:{key_id}:{user}")

@@ -11,6 +11,8 @@ __all__ = ["VERBS", "Principal"]
 VERBS: Final = ("call", "listen", "publish")
 """What a cap can be about: `call:NAME`, `listen:CHANNEL`, `publish:CHANNEL`."""
 
+_KEY_SCOPE: Final = "key:"
+
 
 class Principal(Struct, frozen=True, omit_defaults=True):
     """An authenticated identity and what its token or key allows."""
@@ -32,6 +34,13 @@ class Principal(Struct, frozen=True, omit_defaults=True):
     """The token's `jti`, by which it can be revoked."""
     issued: str | None = None
     """For a fresh guest: the token with which it comes back as the same one."""
+    issued_at: float | None = None
+    """When the token was issued (`iat`), Unix seconds."""
+
+    @property
+    def api_key(self) -> str | None:
+        """The id of the API key that asks; None for the holder of a token."""
+        return self.id.split(":")[1] if self.id.startswith(_KEY_SCOPE) else None
 
     def may(self, verb: str, what: str) -> bool:
         """Whether the token's `caps` leave this open: a narrowing, never a grant.

@@ -11,7 +11,7 @@ import msgspec
 
 from ..settings import ConfigurationError, Settings
 
-__all__ = ["MIN_SECRET", "development_secret_file", "local_secret", "signing_secret"]
+__all__ = ["MIN_SECRET", "development_secret_file", "local_secret", "previous_secret", "signing_secret"]
 
 MIN_SECRET: Final = 32
 """Bytes: RFC 7518 section 3.2 wants a key as long as the hash."""
@@ -21,21 +21,38 @@ _KEY_FILES: Final = (b"-----BEGIN", b"ssh-", b"ecdsa-")
 
 
 def signing_secret(settings: Settings) -> bytes:
-    """The HMAC secret in force.
+    """The HMAC secret in force; empty where there is none because all tokens come from issuers' key sets (`jwks`).
 
     Under `dev`, where none is configured, a random one is made once, in the data folder, readable by its owner alone.
 
     Raises:
-        ConfigurationError: there is none outside development, or it cannot serve.
+        ConfigurationError: there is none outside development although it is needed, or it cannot serve.
     """
     if settings.secret:
         return _checked(settings.secret.encode(), "The signing secret")
     if settings.dev:
         file = development_secret_file(settings)
         return _checked(_made_once(file), f"The development secret in {file}")
+    if settings.jwks and not settings.guests:
+        return b""
+    if settings.jwks:
+        raise ConfigurationError("Guests are let in, and each needs a token: set BACKCHANNEL_SECRET or --secret-file.")
     raise ConfigurationError(
         "There is no signing secret: set BACKCHANNEL_SECRET or --secret-file, or use --dev for development."
     )
+
+
+def previous_secret(settings: Settings) -> bytes:
+    """The secret before a rotation, whose tokens are still good; empty where there is none.
+
+    Raises:
+        ConfigurationError: it cannot serve, or there is no secret that it could be the previous one of.
+    """
+    if not settings.secret_previous:
+        return b""
+    if not settings.secret:
+        raise ConfigurationError("There is a previous secret, but no secret: set BACKCHANNEL_SECRET or --secret-file.")
+    return _checked(settings.secret_previous.encode(), "The previous signing secret")
 
 
 def local_secret(settings: Settings) -> bytes:

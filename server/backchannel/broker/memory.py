@@ -74,8 +74,10 @@ class _Room:
 class MemoryBroker:
     """A `Broker` for one process; make it on the gateway's loop."""
 
-    def __init__(self, *, grace: float = 10.0) -> None:
+    def __init__(self, *, grace: float = 10.0, wall: Callable[[], float] | None = None) -> None:
+        """`wall` tells Unix seconds; the system's clock by default."""
         self._loop = asyncio.get_running_loop()
+        self._wall = wall or time.time
         self._thread = threading.get_ident()
         self._grace = grace
         self._listening: set[str] = set()
@@ -150,7 +152,7 @@ class MemoryBroker:
     async def head(self, channel: str) -> LogHead:
         """Where a live channel's log stands. A channel without a log gets one, so that its epoch is settled."""
         log = self._log(channel)
-        log.trim(int(time.time() * 1000))
+        log.trim(int(self._wall() * 1000))
         return log.head()
 
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
@@ -169,7 +171,7 @@ class MemoryBroker:
         return log
 
     def _sweep(self) -> None:
-        now = int(time.time() * 1000)
+        now = int(self._wall() * 1000)
         for channel, log in list(self._logs.items()):
             log.trim(now)
             # A channel that nobody hears and whose events are gone: its next event begins a new epoch.
@@ -184,7 +186,7 @@ class MemoryBroker:
         room = self._rooms.setdefault(channel, _Room())
         present = room.users.get(user)
         if present is None:
-            present = room.users[user] = _Present(int(time.time() * 1000))
+            present = room.users[user] = _Present(int(self._wall() * 1000))
             self._change(channel, room, joined=[Member(user, present.since)])
         elif present.leaving is not None:
             present.leaving.cancel()

@@ -61,12 +61,14 @@ def token_of(
     if token is not None:
         raise typer.BadParameter("a token names its user itself; use one of both.", param_hint="--user and --token")
     with server_extra(f"{command} --user"):
+        from ..auth.claims import TokenRules
         from ..auth.secret import local_secret
         from ..auth.tokens import issue_token
-    secret = local_secret(settings_of(config, data=data, secret_file=secret_file))
+    settings = settings_of(config, data=data, secret_file=secret_file)
+    secret, rules = local_secret(settings), TokenRules.of(settings)
 
     def issue() -> str:
-        return issue_token(secret, user, lifetime=_LIFETIME)
+        return issue_token(secret, user, lifetime=min(_LIFETIME, rules.lifetime), rules=rules)
 
     try:
         issue()

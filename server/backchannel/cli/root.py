@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import call, keys, listen, migrate, schema, serve, token, version
+from . import call, keys, listen, migrate, revoke, schema, serve, token, version
 from .failures import exit_codes
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 130 ended by
 
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
+app.command("revoke")(revoke.revoke)
 app.add_typer(keys.app, name="keys")
 app.command("call")(call.call)
 app.command("listen")(listen.listen)

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
-from ..schema import json_schema, markdown
+from ..schema import FORMS
 from .failures import CommandFailed
 from .loading import load_app
 from .options import DEMO, AppTarget
@@ -20,30 +19,30 @@ __all__ = ["schema"]
 
 def schema(
     form: Annotated[
-        Literal["json", "markdown"], typer.Argument(metavar="FORM", help="json (JSON Schema 2020-12) or markdown.")
+        Literal["json", "openapi", "asyncapi", "typescript", "markdown"],
+        typer.Argument(
+            metavar="FORM", help="json (JSON Schema 2020-12), openapi (3.1), asyncapi (3.0), typescript or markdown."
+        ),
     ] = "json",
     app: AppTarget = DEMO,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Write the contract of an app, from its declarations: commands, queries, events, channels.
+    """Write the contract of an app, from its declarations: commands, queries, events, channels, errors.
 
     Examples:
 
-      backchannel schema json shop:app --output shop.schema.json
+      backchannel schema openapi shop:app --output openapi.json
+      backchannel schema typescript shop:app --output src/contract.gen.ts
       backchannel schema markdown shop:app > docs/contract.md
     """
-    found = load_app(app)
-    if form == "json":
-        text = msgspec.json.format(msgspec.json.encode(json_schema(found)), indent=2).decode() + "\n"
-    else:
-        text = markdown(found)
+    text = FORMS[form](load_app(app))
     if output is None:
         sys.stdout.write(text)
         return
     try:
-        output.write_text(text, encoding="utf-8")
+        output.write_text(text, encoding="utf-8", newline="\n")
     except OSError as exc:
         raise CommandFailed(f"Cannot write {output}: {exc.strerror}.") from exc
     stderr().print(f"Wrote {output}.", style="dim", markup=False)

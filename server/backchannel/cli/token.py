@@ -33,6 +33,15 @@ def token(
             show_default=False,
         ),
     ] = None,
+    token_id: Annotated[
+        str | None,
+        typer.Option(
+            "--token-id",
+            metavar="TEXT",
+            help="An id by which `backchannel revoke` can end this one token.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     data: Data = None,
     secret_file: SecretFile = None,
@@ -44,14 +53,25 @@ def token(
 
       backchannel token --user alice
       backchannel token --user screen --lifetime 30d --channel metrics:host --cap 'listen:metrics:*'
+      backchannel token --user alice --token-id wall-1
       BACKCHANNEL_TOKEN=$(backchannel token --user alice) python bot.py
     """
     with server_extra("token"):
+        from ..auth.claims import TokenRules
         from ..auth.secret import local_secret
         from ..auth.tokens import issue_token
-    secret = local_secret(settings_of(config, data=data, secret_file=secret_file))
+    settings = settings_of(config, data=data, secret_file=secret_file)
+    secret = local_secret(settings)
     try:
-        issued = issue_token(secret, user, lifetime=lifetime, channels=channel or (), caps=cap or None)
+        issued = issue_token(
+            secret,
+            user,
+            lifetime=lifetime,
+            channels=channel or (),
+            caps=cap or None,
+            token_id=token_id,
+            rules=TokenRules.of(settings),
+        )
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from None
     print(issued)

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backchannel_protocol import CloseCode, Codec, Refused
@@ -23,7 +22,7 @@ from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
 from .framing import payloads
 from .handshake import HandshakeRefused, bearer_token, check_origin, choose_codec
-from .problem import problem_of
+from .problem import problem_response
 from .transport import Connection, Gateway
 from .websocket import CLOSE_TIMEOUT, high_mark
 
@@ -81,9 +80,7 @@ def _accept(
 
 async def _deny(websocket: WebSocket, refused: Refused, status: int | None, headers: dict[str, str]) -> None:
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        problem = problem_of(refused, status)
-        response = Response(problem.body(), problem.status, {**problem.headers(), **headers})
-        await websocket.send_denial_response(response)
+        await websocket.send_denial_response(problem_response(refused, status, headers))
     else:
         await websocket.close()
 

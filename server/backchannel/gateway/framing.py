@@ -6,6 +6,7 @@ read at once, calls back per message, and keeps no buffer while a connection is 
 
 from __future__ import annotations
 
+from codecs import utf_8_decode
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
@@ -122,13 +123,33 @@ class ReaderState(IntEnum):
 
 
 class _Fragments:
-    """A message that comes in pieces."""
+    """A message that comes in pieces. Text is checked piece by piece: nonsense is refused as soon as it is seen."""
 
-    __slots__ = ("count", "data")
+    __slots__ = ("count", "cut", "data", "is_text")
 
-    def __init__(self, first: bytes) -> None:
-        self.count = 1
-        self.data = bytearray(first)
+    def __init__(self, is_text: bool) -> None:
+        self.count = 0
+        self.data = bytearray()
+        self.is_text = is_text
+        self.cut = b""  # the begun character that a fragment ends with
+
+    def add(self, payload: bytes, is_last: bool) -> None:
+        """Take one more fragment.
+
+        Raises:
+            FramingError: there are too many, or the text is not UTF-8, whatever may follow.
+        """
+        self.count += 1
+        if self.count > MAX_FRAGMENTS:
+            raise FramingError(CloseCode.TOO_BIG, f"A message has more than {MAX_FRAGMENTS} fragments.")
+        if self.is_text:
+            text = self.cut + payload
+            try:
+                _, read = utf_8_decode(text, "strict", is_last)
+            except UnicodeDecodeError:
+                raise _not_utf8() from None
+            self.cut = text[read:]
+        self.data += payload
 
 
 class FrameReader:
@@ -252,12 +273,12 @@ class FrameReader:
         payload = apply_mask(data[start:end], data[start - 4 : start])
         if opcode & _CONTROL:
             control(opcode, payload)
-        elif fragments is not None:
-            self._join(fragments, payload, bool(byte & _FIN), message)
-        elif byte & _FIN:
-            self._deliver(payload, message)
+        elif fragments is None and byte & _FIN:
+            if opcode == TEXT:
+                _check_utf8(payload)
+            message(payload)
         else:
-            self._fragments = _Fragments(payload)
+            self._join(payload, bool(byte & _FIN), message)
         return end
 
     def _check_start(self, byte: int, second: int) -> None:
@@ -273,7 +294,7 @@ class FrameReader:
             if not byte & _FIN:
                 raise FramingError(CloseCode.PROTOCOL_ERROR, "A control frame must not be fragmented.")
             if second & 0x7F > _SMALL:
-                raise FramingError(CloseCode.PROTOCOL_ERROR, "A control frame is longer than 125 bytes.")
+                raise FramingError(CloseCode.PROTOCOL_ERROR, "A control frame holds at most 125 bytes, told in one byte.")
         elif opcode == CONTINUATION:
             if self._fragments is None:
                 raise FramingError(CloseCode.PROTOCOL_ERROR, "A continuation continues nothing.")
@@ -283,21 +304,14 @@ class FrameReader:
             kind = "text" if opcode == BINARY else "binary"
             raise FramingError(CloseCode.UNSUPPORTED_DATA, f"This subprotocol's frames are {kind} messages.")
 
-    def _join(
-        self, fragments: _Fragments, payload: bytes, is_last: bool, message: Callable[[bytes], None]
-    ) -> None:
-        fragments.count += 1
-        if fragments.count > MAX_FRAGMENTS:
-            raise FramingError(CloseCode.TOO_BIG, f"A message has more than {MAX_FRAGMENTS} fragments.")
-        fragments.data += payload
+    def _join(self, payload: bytes, is_last: bool, message: Callable[[bytes], None]) -> None:
+        fragments = self._fragments
+        if fragments is None:
+            fragments = self._fragments = _Fragments(self._first & 0x0F == TEXT)
+        fragments.add(payload, is_last)
         if is_last:
             self._fragments = None
-            self._deliver(bytes(fragments.data), message)
-
-    def _deliver(self, payload: bytes, message: Callable[[bytes], None]) -> None:
-        if self._first & 0x0F == TEXT:
-            _check_utf8(payload)
-        message(payload)
+            message(bytes(fragments.data))
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -310,7 +324,11 @@ def _is_utf8(data: bytes) -> bool:
 
 def _check_utf8(payload: bytes) -> None:
     if not _is_utf8(payload):
-        raise FramingError(CloseCode.INVALID_TEXT, "A text message is not UTF-8.")
+        raise _not_utf8()
+
+
+def _not_utf8() -> FramingError:
+    return FramingError(CloseCode.INVALID_TEXT, "A text message is not UTF-8.")
 
 
 def _padded() -> FramingError:

@@ -11,6 +11,7 @@ import random
 import secrets
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from backchannel_protocol import CloseCode, Codec, Limits, Refused
 
 from ..app import App
 from ..auth.principal import Principal
+from ..auth.revocation import Revocation
+from ..auth.watch import RevocationWatch
 from ..broker.broker import Broker
 from ..relay.relay import Relay, Reply
 from ..session import effects as e
@@ -91,7 +94,22 @@ class Gateway:
         log_reader: LogReader,
         authenticator: Authenticator,
         options: GatewayOptions | None = None,
+        revocations: RevocationWatch | None = None,
+        wall: Callable[[], float] | None = None,
+        chance: random.Random | None = None,
     ) -> None:
+        """
+        Args:
+            app: the declarations.
+            relay: who carries requests to workers.
+            broker: who brings events.
+            log_reader: who reads durable logs.
+            authenticator: who verifies tokens.
+            options: what the operator set.
+            revocations: who tells what was revoked, so that its connections end.
+            wall: Unix seconds; the system's clock by default.
+            chance: what spreads pings and moves; unseeded by default.
+        """
         self.app = app
         self.options = options or GatewayOptions()
         self.limits = self.options.limits
@@ -100,11 +118,24 @@ class Gateway:
         self.authenticator = authenticator
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self._wall = wall or time.time
+        self._chance = chance or random.Random()  # noqa: S311  # it spreads load and guards nothing
         self._ids = count(1)
-        self.hub = Hub(app, broker, log_reader, connections_of=self.connections_of, wall=time.time)
+        self.hub = Hub(
+            app,
+            broker,
+            log_reader,
+            connections_of=self.connections_of,
+            wall=self._wall,
+            disconnected=_nothing if revocations is None else revocations.look_soon,
+        )
+        if revocations is not None:
+            revocations.attach(self.end_revoked)
         rights = Rights(self)
         self.subscribing = Subscribing(self, rights)
-        self.publishing = Publishing(app, broker, rights, spawn=self.hub.spawn, flush_soon=self.flush_soon)
+        self.publishing = Publishing(
+            app, broker, rights, spawn=self.hub.spawn, flush_soon=self.flush_soon, wall=self._wall
+        )
         self.reading = Reading(self.hub, broker)
         self.calls = Calls(
             app,
@@ -269,12 +300,14 @@ class Gateway:
             _log.error("cannot authenticate", exc_info=exc)
             connection.do(session.refused_token(effect.id, Refused("internal", "The token could not be checked.")))
         else:
-            wall = time.time()
+            wall = self._wall()
             connection.do(session.authenticated(effect.id, principal, wall))
+            if effect.refresh and session.principal is principal:
+                self.subscribing.recheck(connection)
             due = self._due(session, wall)
             if due >= 0 and not connection.gone:
                 # The first ping comes at a random moment, so that those who came together are not served together.
-                self._wheel.put(connection, due if effect.refresh else due * (1 + random.random()) / 2)  # noqa: S311
+                self._wheel.put(connection, due if effect.refresh else due * (1 + self._chance.random()) / 2)
 
     def opened(self, connection: Connection) -> None:
         """A session is open: count it as its user's."""
@@ -284,10 +317,21 @@ class Gateway:
         if principal.user:
             self._of_user[principal.user].add(connection)
 
+    def end_revoked(self, revoked: Sequence[Revocation]) -> None:
+        """Close the connections that these revocations take away."""
+        tokens = {one.token_id for one in revoked if one.token_id is not None}
+        concerned = {connection for one in revoked if one.user for connection in self.connections_of(one.user)}
+        if tokens:
+            concerned.update(self.connections)
+        for connection in concerned:
+            principal = connection.session.principal
+            if principal is not None and any(one.ends(principal) for one in revoked):
+                connection.close(CloseCode.REVOKED, "access was taken away")
+
     def _turn(self, connection: Connection) -> float:
         """A connection's turn on the wheel; returns in how many seconds it wants the next."""
         session = connection.session
-        wall = time.time()
+        wall = self._wall()
         connection.do(session.tick(self.now(), wall))
         if session.subscriptions:
             self.subscribing.renew(connection, _RENEW_WITHIN)
@@ -305,7 +349,7 @@ class Gateway:
         seconds = self.options.drain if seconds is None else seconds
         end = self.now() + seconds
         waiting = list(self.connections)
-        random.shuffle(waiting)
+        self._chance.shuffle(waiting)
         pause = seconds * _SPREAD / max(1, len(waiting))
         began = self.now()
         for index, connection in enumerate(waiting):
@@ -320,3 +364,7 @@ class Gateway:
             await asyncio.wait([self._emptied], timeout=max(0.0, end - self.now()))
         for connection in list(self.connections):
             connection.close(CloseCode.MOVED, "this gateway drains")
+
+
+def _nothing() -> None:
+    """Nobody watches for revocations."""

@@ -47,7 +47,15 @@ _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 # One value each; a second one is a sign of somebody who wants two parties to read different things.
 _SINGULAR: Final = frozenset(
-    (b"host", b"origin", b"sec-websocket-key", b"sec-websocket-version", b"content-length", b"upgrade")
+    (
+        b"authorization",
+        b"content-length",
+        b"host",
+        b"origin",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"upgrade",
+    )
 )
 _LISTS: Final = frozenset((b"connection", b"sec-websocket-protocol", b"transfer-encoding", b"x-forwarded-for"))
 

@@ -1,7 +1,8 @@
 """The HTTP door: every command and query as `POST /v1/{name}`, on the way that a `call` frame takes.
 
 The body is the request's data in JSON, and the answer's body is its reply; where the channels stood is told in
-`Backchannel-Positions`. Everything else is a problem (RFC 9457) with the code that the WebSocket would tell.
+`Backchannel-Positions`. A query is `GET` too, with its data in the query string (`schema/query_string.py`).
+Everything else is a problem (RFC 9457) with the code that the WebSocket would tell.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from backchannel_protocol import JSON, Limits, Refused
 from backchannel_protocol.limits import KEY_PATTERN, USER_RE
@@ -22,12 +24,14 @@ from backchannel_protocol.scan import scan_json
 from ..app import App
 from ..auth.principal import Principal
 from ..relay.relay import Reply
+from ..schema.problem import KEY_HEADER, POSITIONS_HEADER, USER_HEADER
+from ..schema.query_string import QueryString
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
-from .problem import problem_of
+from .problem import problem_response
 from .transport import HttpGateway
 
-__all__ = ["API_KEY_PREFIX", "BODY_TIMEOUT", "HttpDoor", "problem_response"]
+__all__ = ["API_KEY_PREFIX", "BODY_TIMEOUT", "HttpDoor"]
 
 _log: Final = get_logger(__name__)
 
@@ -44,12 +48,16 @@ class _Late(Exception):
     """The body did not come in time."""
 
 
+class _LongUrl(Exception):
+    """The query string is over the limit of a frame."""
+
+
 class _NotJson(Exception):
     """The body is declared to be something else."""
 
 
 class HttpDoor:
-    """Answers `POST /v1/{name}`."""
+    """Answers `/v1/{name}` in every method. It is an ASGI application, for a route with that path parameter."""
 
     def __init__(
         self,
@@ -70,6 +78,16 @@ class HttpDoor:
         self._app = app
         self._limits = limits if limits is not None else Limits()
         self._body_timeout = body_timeout
+        self._query_strings = {
+            name: QueryString(declaration.cls)
+            for name, declaration in app.requests.items()
+            if declaration.kind == "query"
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        response = await self.call(Request(scope, receive))
+        await response(scope, receive, send)
 
     async def call(self, request: Request) -> Response:
         """Answer one request. Never raises: what fails unforeseen is logged and told as `internal`."""
@@ -88,6 +106,11 @@ class HttpDoor:
                 Refused("invalid", f"The body did not come within {self._body_timeout:g} seconds; send it at once."),
                 HTTPStatus.REQUEST_TIMEOUT,
             )
+        except _LongUrl:
+            response = problem_response(
+                Refused("too_large", f"The query string is longer than {self._limits.frame} bytes; ask with POST."),
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+            )
         except ClientDisconnect:
             # Nobody is there to read it; servers write 499 for this in their logs.
             response = problem_response(Refused("cancelled", "The client left before the request was there."))
@@ -104,15 +127,23 @@ class HttpDoor:
         name: str = request.path_params["name"]
         if name not in self._app.requests:
             raise Refused("not_found", f"There is no command or query {name[:64]!r}; `backchannel schema` lists them.")
-        if request.method != "POST":
+        query_string = self._query_strings.get(name)
+        is_read = request.method in ("GET", "HEAD") and query_string is not None
+        if not is_read and request.method != "POST":
+            allowed = "POST" if query_string is None else "GET, HEAD, POST"
             return problem_response(
-                Refused("invalid", f"Ask {name} with POST."), HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"}
+                Refused("invalid", f"Ask {name} with {'POST' if query_string is None else 'GET or POST'}."),
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                {"allow": allowed},
             )
         principal = await self._principal(request)
-        key = _single(request, "idempotency-key")
+        key = _single(request, KEY_HEADER)
         if key is not None and not _KEY_RE.match(key):
-            raise Refused("invalid", "Idempotency-Key: use 8 to 64 printable ASCII characters without spaces.")
-        data = await self._body(request)
+            raise Refused("invalid", f"{KEY_HEADER}: use 8 to 64 printable ASCII characters without spaces.")
+        if is_read and query_string is not None:
+            data = self._parameters(request, query_string)
+        else:
+            data = await self._body(request)
         reply = await self._gateway.ask(principal, name, data, key, self._limits.call)
         return _response_of(reply)
 
@@ -122,16 +153,23 @@ class HttpDoor:
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret:
             raise Refused("unauthenticated", "Send `Authorization: Bearer …` with a user's token or an API key.")
-        user = _single(request, "backchannel-user")
+        user = _single(request, USER_HEADER)
         if not secret.startswith(API_KEY_PREFIX):
             if user is not None:
-                raise Refused("invalid", "Backchannel-User goes with an API key; a token says whose it is.")
+                raise Refused("invalid", f"{USER_HEADER} goes with an API key; a token says whose it is.")
             if len(secret) > self._limits.token:
                 raise Refused("unauthenticated", f"The token is longer than {self._limits.token} bytes.")
             return await self._gateway.authenticate(secret)
         if user is not None and not USER_RE.match(user):
-            raise Refused("invalid", "Backchannel-User: use 1 to 128 of A-Z a-z 0-9 _ . @ -.")
+            raise Refused("invalid", f"{USER_HEADER}: use 1 to 128 of A-Z a-z 0-9 _ . @ -.")
         return await self._gateway.api_key(secret, user or "")
+
+    def _parameters(self, request: Request, query_string: QueryString) -> bytes:
+        """The data of a query that is asked by its URL."""
+        text: bytes = request.scope["query_string"]
+        if len(text) > self._limits.frame:
+            raise _LongUrl
+        return query_string.data(text, self._limits.nesting)
 
     async def _body(self, request: Request) -> bytes:
         """The request's data, checked to be JSON within the bounds. No body at all is no fields.
@@ -162,20 +200,12 @@ class HttpDoor:
         return data
 
 
-def problem_response(
-    refused: Refused, status: int | None = None, headers: dict[str, str] | None = None
-) -> Response:
-    """The response that carries a refusal."""
-    problem = problem_of(refused, status)
-    return Response(problem.body(), problem.status, {**problem.headers(), **(headers or {})})
-
-
 def _response_of(reply: Reply) -> Response:
     if reply.failure is not None:
         return problem_response(reply.failure.refused())
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if reply.positions:
-        headers["backchannel-positions"] = _encode(reply.positions).decode()
+        headers[POSITIONS_HEADER.lower()] = _encode(reply.positions).decode()
     return Response(reply.data, 200, headers)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backchannel_protocol import Refused
 from backchannel_protocol.frames import GapReason
 
-from ..app import App
+from ..app import App, UserDisconnected
 from ..broker.broker import Broker, Envelope, LogHead, PresenceChange
 from ..session.subscription import Subscription, SubscriptionState
 from ..store.store import LogReader
@@ -65,12 +65,15 @@ class Hub:
         *,
         connections_of: Callable[[str], Iterable[Connection]],
         wall: Callable[[], float],
+        disconnected: Callable[[], None],
     ) -> None:
+        """`disconnected` is called when a user's channel tells that connections are to be closed."""
         self._app = app
         self._broker = broker
         self._reader = log_reader
         self._connections_of = connections_of
         self._wall = wall
+        self._disconnected = disconnected
         self._loop = asyncio.get_running_loop()
         self.channels: dict[str, HubChannel] = {}
         self.subscriptions = 0
@@ -243,6 +246,8 @@ class Hub:
         channel.futile = 0
         delivery = event_delivery(envelope)
         channel.offset = envelope.offset
+        if envelope.name == UserDisconnected.wire_name:
+            self._disconnected()
         channel.remember(delivery)
         self._deliver(channel, delivery)
 

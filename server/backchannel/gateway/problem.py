@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET
+from starlette.responses import Response
 
-from backchannel_protocol import ERROR_CODES, Outcome, Refused
+from backchannel_protocol import ERROR_CODES, Refused
 
-__all__ = ["APP_STATUS", "PROBLEM_TYPE", "Problem", "problem_of", "response_bytes"]
+from ..schema.problem import APP_STATUS, PROBLEM_TYPE, Problem
 
-PROBLEM_TYPE: Final = "application/problem+json"
-
-APP_STATUS: Final = 409
-"""The status of an app's own error codes."""
+__all__ = ["Problem", "problem_of", "problem_response", "response_bytes"]
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Problem(Struct, kw_only=True):
-    """The body of every HTTP answer that is not a success."""
-
-    type: str
-    """`urn:backchannel:error:<code>`: the same for the same code."""
-    title: str
-    """What the code means."""
-    status: int
-    detail: str
-    """What is wrong here and what cures it, for a developer."""
-    code: str
-    retry: bool
-    outcome: Outcome
-    details: Any = UNSET
-    retry_after: float | UnsetType = UNSET
-
-    def body(self) -> bytes:
-        """The problem in JSON."""
-        return _encode(self)
-
-    def headers(self) -> dict[str, str]:
-        """The headers that say what the body says: its type, and when to try again (whole seconds, rounded up)."""
-        found = {"content-type": PROBLEM_TYPE, "cache-control": "no-store"}
-        if self.retry_after is not UNSET:
-            found["retry-after"] = str(math.ceil(self.retry_after))
-        if self.status == HTTPStatus.UNAUTHORIZED:
-            found["www-authenticate"] = "Bearer"
-        return found
+def problem_headers(problem: Problem) -> dict[str, str]:
+    """The headers that say what the body says: its type, and when to try again (whole seconds, rounded up)."""
+    found = {"content-type": PROBLEM_TYPE, "cache-control": "no-store"}
+    if problem.retry_after is not UNSET:
+        found["retry-after"] = str(math.ceil(problem.retry_after))
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        found["www-authenticate"] = "Bearer"
+    return found
 
 
 def problem_of(refused: Refused, status: int | None = None) -> Problem:
@@ -72,14 +50,20 @@ def problem_of(refused: Refused, status: int | None = None) -> Problem:
     )
 
 
+def problem_response(refused: Refused, status: int | None = None, headers: dict[str, str] | None = None) -> Response:
+    """The response that carries a refusal."""
+    problem = problem_of(refused, status)
+    return Response(_encode(problem), problem.status, {**problem_headers(problem), **(headers or {})})
+
+
 def response_bytes(problem: Problem, headers: dict[str, str] | None = None) -> bytes:
     """A whole HTTP/1.1 answer that ends its connection."""
-    body = problem.body()
+    body = _encode(problem)
     try:
         phrase = HTTPStatus(problem.status).phrase
     except ValueError:
         phrase = ""
     lines = [f"HTTP/1.1 {problem.status} {phrase}"]
-    lines += [f"{name}: {value}" for name, value in {**problem.headers(), **(headers or {})}.items()]
+    lines += [f"{name}: {value}" for name, value in {**problem_headers(problem), **(headers or {})}.items()]
     lines += [f"content-length: {len(body)}", "connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1") + body

@@ -46,12 +46,14 @@ class Publishing:
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         flush_soon: Callable[[Connection], None],
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self._app = app
         self._broker = broker
         self._rights = rights
         self._spawn = spawn
         self._flush_soon = flush_soon
+        self._wall = wall or time.time
         self._loop = asyncio.get_running_loop()
         self._decoders = {
             name: (msgspec.json.Decoder(event.cls), msgspec.msgpack.Decoder(event.cls))
@@ -117,7 +119,7 @@ class Publishing:
             data=encode_data(value),
             user=connection.user or None,
             key=effect.key,
-            time=int(time.time() * 1000),
+            time=int(self._wall() * 1000),
         )
         if event.ephemeral or namespace.cls.kind == "ephemeral":
             self._broker.publish((envelope,))

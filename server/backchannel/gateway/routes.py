@@ -20,15 +20,17 @@ from starlette.types import Lifespan
 from backchannel_protocol import ERROR_CODES, PROTOCOL_VERSION, Limits, Refused
 
 from ..app import App
+from ..schema.problem import KEY_HEADER, POSITIONS_HEADER, USER_HEADER
 from ..telemetry.metrics import CONTENT_TYPE, exposition
 from .asgi import asgi_websocket_endpoint
+from .documents import document_routes
 from .handshake import WEBSOCKET_PATH
-from .http import HttpDoor, problem_response
+from .http import HttpDoor
+from .problem import problem_response
 from .transport import Gateway, HttpGateway
 
 __all__ = ["DoorsGateway", "application", "call_routes", "operation_routes", "websocket_routes"]
 
-_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -40,9 +42,11 @@ def application(
     gateway: DoorsGateway,
     app: App,
     *,
+    requests: App | None = None,
     limits: Limits | None = None,
     cors_origins: Sequence[str] = (),
     dev: bool = False,
+    docs: bool = True,
     lifespan: Lifespan[Starlette] | None = None,
     extra: Sequence[BaseRoute] = (),
 ) -> Starlette:
@@ -50,11 +54,13 @@ def application(
 
     Args:
         gateway: who answers.
-        app: its requests, its own HTTP routes and its static files.
+        app: its own HTTP routes, its static files and its contract.
+        requests: whose commands and queries are answered, where those are more than the app's.
         limits: the limits of the installation.
         cors_origins: origins, `https://example.org`, whose pages may use the HTTP door. None by default; credentials
             are never asked for, since no cookie is used.
         dev: whether routes exist that are for development only.
+        docs: whether the app's contract is served: `/docs`, `/openapi.json`, `/asyncapi.json`.
         lifespan: what starts and stops with it; its state is in `request.state`.
         extra: further routes, before the app's own.
     """
@@ -65,8 +71,8 @@ def application(
                 CORSMiddleware,
                 allow_origins=list(cors_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Backchannel-User"],
-                expose_headers=["Backchannel-Positions", "Retry-After"],
+                allow_headers=["Authorization", "Content-Type", KEY_HEADER, USER_HEADER],
+                expose_headers=[POSITIONS_HEADER, "Retry-After"],
                 allow_credentials=False,
                 max_age=600,
             )
@@ -74,10 +80,13 @@ def application(
     return Starlette(
         routes=[
             *operation_routes(gateway),
-            *call_routes(HttpDoor(gateway, app, limits=limits)),
+            *call_routes(HttpDoor(gateway, requests or app, limits=limits)),
             *websocket_routes(gateway),
             *extra,
             *_app_routes(app, dev),
+            # An app may have a page of its own at these paths.
+            *(document_routes(app) if docs else []),
+            *_statics(app),
         ],
         middleware=middleware,
         exception_handlers={HTTPException: _http_exception, Exception: _exception},
@@ -116,8 +125,8 @@ def operation_routes(gateway: HttpGateway) -> list[BaseRoute]:
 
 
 def call_routes(door: HttpDoor) -> list[BaseRoute]:
-    """`POST /v1/{name}`; the door itself answers other methods, so that an unknown name is not found in any."""
-    return [Route("/v1/{name}", door.call, methods=_METHODS)]
+    """`/v1/{name}`; the door answers every method itself, so that an unknown name is not found in any."""
+    return [Route("/v1/{name}", door)]
 
 
 def websocket_routes(gateway: Gateway) -> list[BaseRoute]:
@@ -137,14 +146,17 @@ def websocket_routes(gateway: Gateway) -> list[BaseRoute]:
 
 
 def _app_routes(app: App, dev: bool) -> list[BaseRoute]:
-    routes: list[BaseRoute] = [
+    return [
         Route(route.path, route.endpoint, methods=list(route.methods))
         for route in app.routes
         if dev or not route.dev_only
     ]
+
+
+def _statics(app: App) -> list[BaseRoute]:
     # A longer path is the more exact one; `/` takes whatever is left.
     statics = sorted(app.statics, key=lambda static: -len(static.path))
-    return [*routes, *(Mount(s.path, StaticFiles(directory=s.directory, html=True)) for s in statics)]
+    return [Mount(s.path, StaticFiles(directory=s.directory, html=True)) for s in statics]
 
 
 async def _http_exception(_request: Request, exc: Exception) -> Response:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backchannel_protocol import Refused
 from backchannel_protocol.frames import Position
 
-from ..relay.relay import Grant
+from ..relay.relay import Grant, MayReply
 from ..session import effects as e
 from ..session.position import begin
 from ..session.subscription import Subscription, SubscriptionState
@@ -90,12 +90,8 @@ class Subscribing:
             else:
                 if connection.is_current(one.wish.subscription):
                     ready.append(one)
-        principal = connection.session.principal
-        assert principal is not None
         try:
-            answer = await self._rights.may(
-                principal, listen=[channel.name for _, channel, _ in ready], connection=connection.session.id
-            )
+            answer = await self._may_listen(connection, [channel.name for _, channel, _ in ready])
         except Refused as exc:
             for wish, _, _ in ready:
                 self._refuse(connection, wish.subscription, exc)
@@ -115,6 +111,15 @@ class Subscribing:
             except Exception as exc:
                 _log.error("cannot subscribe", channel=channel.name, exc_info=exc)
                 self._refuse(connection, subscription, Refused("internal", "The subscription could not be started."))
+
+    async def _may_listen(self, connection: Connection, channels: list[str]) -> MayReply:
+        """The grants of whoever the connection's principal is when the answer is there: a refresh may come between."""
+        while True:
+            principal = connection.session.principal
+            assert principal is not None
+            answer = await self._rights.may(principal, listen=channels, connection=connection.session.id)
+            if connection.session.principal is principal:
+                return answer
 
     def _refuse(self, connection: Connection, subscription: Subscription, refusal: Refused) -> None:
         connection.do(connection.session.unsubscribed(subscription, refusal))
@@ -235,6 +240,17 @@ class Subscribing:
             self._renewing.add(connection)
             self._gateway.hub.spawn(self._renew(connection, due))
 
+    def recheck(self, connection: Connection) -> None:
+        """Ask anew for every grant of this connection: its token is another one, and may allow less."""
+        connection.may_publish = None
+        now = self._gateway.now()
+        subscriptions = list(connection.session.subscriptions.values())
+        for subscription in subscriptions:
+            # What the earlier token was granted holds only as long as a lease that cannot be renewed.
+            subscription.leased = min(subscription.leased, now)
+        if subscriptions:
+            self._gateway.hub.spawn(self._ask_again(connection, subscriptions))
+
     async def _renew(self, connection: Connection, due: list[Subscription]) -> None:
         try:
             await self._ask_again(connection, due)
@@ -242,12 +258,8 @@ class Subscribing:
             self._renewing.discard(connection)
 
     async def _ask_again(self, connection: Connection, due: list[Subscription]) -> None:
-        principal = connection.session.principal
-        assert principal is not None
         try:
-            answer = await self._rights.may(
-                principal, listen=[s.channel for s in due], connection=connection.session.id
-            )
+            answer = await self._may_listen(connection, [subscription.channel for subscription in due])
         except Refused as exc:
             now = self._gateway.now()
             for subscription in due:

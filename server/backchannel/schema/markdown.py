@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 import msgspec
-from msgspec import NODEFAULT
+from msgspec import NODEFAULT, UNSET
 from msgspec import inspect as types
 
+from backchannel_protocol import ERROR_CODES
+
 from ..app import App, RequestDeclaration
+from .reach import Fielded, fields_of, name_of, named_types
 from .words import constraints, doc_of, meaning, type_words
 
 __all__ = ["markdown"]
 
 
 def markdown(app: App) -> str:
-    """A page: the app's commands, queries, events, channels, and the types that they share."""
+    """A page: the app's commands, queries, events, channels and errors, and the types that they share."""
     requests = sorted(app.requests.items())
     events = sorted(app.events.items())
     lines = [f"# {app.name}", ""]
@@ -30,7 +30,7 @@ def markdown(app: App) -> str:
         for name, event in events:
             note = " Ephemeral: it has no offset, and is heard at most once." if event.ephemeral else ""
             lines += [f"### `{name}`", "", f"{doc_of(event.cls) or 'An event.'}{note}", ""]
-            lines += _fields(event.cls)
+            lines += _fields(_fielded(event.cls))
     lines += ["## Channels", "", "| channels | kind | presence | slow listeners | clients may publish |"]
     lines += ["|---|---|---|---|---|"]
     for name, namespace in sorted(app.all_namespaces().items()):
@@ -38,13 +38,29 @@ def markdown(app: App) -> str:
         row = (f"`{name}:…`", cls.kind, _yes(cls.presence), cls.slow, _yes(cls.clients_may_publish))
         lines.append(f"| {' | '.join(row)} |")
     lines.append("")
+    lines += _errors(app)
     named = {request.cls for _, request in requests} | {event.cls for _, event in events}
-    reached = _structs([*named, *(request.reply for _, request in requests)])
-    if shared := sorted((cls for cls in reached if cls not in named), key=lambda cls: cls.__name__):
+    reached = named_types([*named, *(request.reply for _, request in requests)])
+    shared = {name_of(kind.cls): kind for kind in reached if isinstance(kind, Fielded) and kind.cls not in named}
+    if shared:
         lines += ["## Types", ""]
-        for cls in shared:
-            lines += [f"### {cls.__name__}", "", *([doc, ""] if (doc := doc_of(cls)) else []), *_fields(cls)]
+        for name, type_ in sorted(shared.items()):
+            lines += [f"### {name}", "", *([doc, ""] if (doc := doc_of(type_.cls)) else []), *_fields(type_)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _errors(app: App) -> list[str]:
+    refusing: dict[str, list[str]] = {}
+    for name, request in sorted(app.requests.items()):
+        for code in request.errors:
+            refusing.setdefault(code, []).append(f"`{name}`")
+    lines = ["## Errors", ""]
+    if refusing:
+        lines += ["| the app's own code | refused by |", "|---|---|"]
+        lines += [f"| `{code}` | {', '.join(names)} |" for code, names in sorted(refusing.items())]
+        lines += ["", "They mean: nothing happened, and the same request will be refused again; over HTTP, status 409."]
+    protocol = ", ".join(f"`{code}`" for code in ERROR_CODES)
+    return [*lines, f"Any request may be refused with the protocol's own codes: {protocol}.", ""]
 
 
 def _request(name: str, request: RequestDeclaration) -> list[str]:
@@ -57,18 +73,26 @@ def _request(name: str, request: RequestDeclaration) -> list[str]:
         lines[-2] += f" Lane: {lane}."
     if request.errors:
         lines[-2] += f" Refused with: {', '.join(f'`{code}`' for code in sorted(request.errors))}."
-    return [*lines, *_fields(request.cls)]
+    methods = "`POST" if request.kind == "command" else "`GET` or `POST"
+    lines[-2] += f" Over HTTP: {methods} /v1/{name}`."
+    return [*lines, *_fields(_fielded(request.cls))]
 
 
-def _fields(cls: type[Any]) -> list[str]:
+def _fielded(cls: type[object]) -> Fielded:
     info = types.type_info(cls)
     assert isinstance(info, types.StructType)
-    if not info.fields:
+    return info
+
+
+def _fields(kind: Fielded) -> list[str]:
+    if not kind.fields:
         return ["No fields.", ""]
     lines = ["| field | type | required | bounds | meaning |", "|---|---|---|---|---|"]
-    for field in info.fields:
+    for field, said in fields_of(kind):
         if field.required:
             needed = "yes"
+        elif field.default is UNSET:
+            needed = "no"
         elif field.default is NODEFAULT:
             needed = f"no, `{msgspec.json.encode(field.default_factory()).decode()}`"
         else:
@@ -78,51 +102,10 @@ def _fields(cls: type[Any]) -> list[str]:
             type_words(field.type),
             needed,
             "; ".join(constraints(field.type)),
-            _description(field.type),
+            said,
         )
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
     return [*lines, ""]
-
-
-def _description(kind: types.Type) -> str:
-    if isinstance(kind, types.Metadata):
-        return str((kind.extra_json_schema or {}).get("description", ""))
-    if isinstance(kind, types.UnionType):
-        return next(filter(None, map(_description, kind.types)), "")
-    return ""
-
-
-def _structs(roots: Iterable[Any]) -> Iterator[type[Any]]:
-    """All structs that these types hold, each once."""
-    seen: set[Any] = set()
-    waiting = [types.type_info(root) for root in roots]
-    while waiting:
-        kind = waiting.pop()
-        if isinstance(kind, types.StructType):
-            if kind.cls in seen:
-                continue
-            seen.add(kind.cls)
-            yield kind.cls
-            waiting += [field.type for field in kind.fields]
-        else:
-            waiting += _inside(kind)
-
-
-def _inside(kind: types.Type) -> list[types.Type]:
-    match kind:
-        case types.Metadata(type=inner):
-            return [inner]
-        case types.UnionType(types=members):
-            return list(members)
-        case types.DictType(value_type=value):
-            return [value]
-        case types.TupleType(item_types=items):
-            return list(items)
-        case types.ListType(item_type=item) | types.SetType(item_type=item) | types.FrozenSetType(item_type=item):
-            return [item]
-        case types.VarTupleType(item_type=item) | types.CollectionType(item_type=item):
-            return [item]
-    return []
 
 
 def _yes(value: bool) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import inspect as types
 
 from ..app import RequestDeclaration
+from .reach import class_of, name_of
 
 __all__ = ["constraints", "doc_of", "meaning", "type_words"]
 
@@ -31,7 +32,8 @@ _PLAIN: Final[dict[type[types.Type], str]] = {
 
 def doc_of(cls: type[Any]) -> str:
     """A class's own docstring, on one line."""
-    return " ".join(inspect.cleandoc(cls.__doc__).split()) if cls.__doc__ else ""
+    doc = class_of(cls).__doc__
+    return " ".join(inspect.cleandoc(doc).split()) if doc else ""
 
 
 def meaning(request: RequestDeclaration) -> str:
@@ -54,8 +56,8 @@ def type_words(kind: types.Type) -> str:
             return " or ".join(f"`{_json(value)}`" for value in values)
         case types.EnumType(cls=cls):
             return " or ".join(f"`{_json(member.value)}`" for member in cls)
-        case types.StructType(cls=cls):
-            return cls.__name__
+        case types.StructType() | types.TypedDictType() | types.NamedTupleType() | types.DataclassType():
+            return name_of(kind.cls)
         case types.DictType(value_type=value):
             return f"map of {type_words(value)}"
         case types.TupleType(item_types=items):
@@ -64,8 +66,6 @@ def type_words(kind: types.Type) -> str:
             return f"array of {type_words(item)}"
         case types.VarTupleType(item_type=item) | types.CollectionType(item_type=item):
             return f"array of {type_words(item)}"
-        case types.TypedDictType(cls=cls) | types.NamedTupleType(cls=cls) | types.DataclassType(cls=cls):
-            return str(cls.__name__)
     try:
         return _PLAIN[type(kind)]
     except KeyError:

@@ -6,6 +6,7 @@ answer, in whatever order the answers become known. The gateway performs the eff
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Raw
@@ -270,12 +271,13 @@ class Session:
                 return self.failed(
                     request_id, Refused("forbidden", "The new token is another user's; connect anew with it.")
                 )
-            self.principal = principal
-            self.expires = expires
-            return [self._reply(request_id, f.RefreshReply(expires=expires_ms))]
+            known = {*self.subscriptions, *(self.principal.channels if self.principal is not None else ())}
+            self.principal, self.expires = principal, expires
+            # What only the new token names is subscribed as after `connect`; what the client let go of stays so.
+            added = [channel for channel in principal.channels if channel not in known]
+            return [self._reply(request_id, f.RefreshReply(expires=expires_ms)), *self._subscribe_all(added, {})]
         self.state = State.OPEN
-        self.principal = principal
-        self.expires = expires
+        self.principal, self.expires = principal, expires
         out: Effects = [
             e.Send(
                 f.Connected(
@@ -298,9 +300,14 @@ class Session:
         wanted = [f"user:{principal.user}"] if principal.user else []
         wanted.extend(resume)
         wanted.extend(channel for channel in principal.channels if CHANNEL_RE.match(channel))
-        for channel in dict.fromkeys(wanted):
+        return [*out, *self._subscribe_all(wanted, resume)]
+
+    def _subscribe_all(self, channels: Iterable[str], since: Mapping[str, f.Position]) -> Effects:
+        """Subscribe to these without being asked (CONN-22)."""
+        out: Effects = []
+        for channel in dict.fromkeys(channels):
             if len(self.subscriptions) < self.limits.channels:
-                out.append(self._subscribe(channel, None, resume.get(channel)))
+                out.append(self._subscribe(channel, None, since.get(channel)))
             else:
                 refusal = self._too_many_channels()
                 out.append(e.Send(f.Unsubscribed(channel=channel, code=refusal.code, message=refusal.message)))

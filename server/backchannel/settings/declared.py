@@ -14,17 +14,20 @@ from msgspec import inspect as types
 
 from backchannel_protocol import Limits
 
-__all__ = ["PREFIX", "SettingInfo", "Settings", "describe"]
+__all__ = ["PREFIX", "SECRETS", "SettingInfo", "Settings", "describe"]
 
 PREFIX: Final = "BACKCHANNEL_"
 """What the variable of every setting begins with."""
 
 _DAY: Final = 86_400.0
 _MASK: Final = "***"
+SECRETS: Final = ("secret", "secret_previous")
+"""Settings whose values are shown to nobody; each may be in a file that `<name>_file` names."""
 
 Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Network = Annotated[str, Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$(?!\n)")]
+KeySource = Annotated[str, Meta(pattern=r"^[^=\s]+=\S+$(?!\n)")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+)$(?!\n)")]
 
 SERVER: Final = "Server"
@@ -40,7 +43,7 @@ def _setting(group: str, metavar: str, text: str, *, expects: str = "", flag: bo
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that an operator can set. `load` reads it; the `repr` does not show the secret."""
+    """Everything that an operator can set. `load` reads it; the `repr` does not show the secrets."""
 
     host: Annotated[str, Meta(min_length=1), _setting(SERVER, "ADDRESS", "Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), _setting(SERVER, "NUMBER", "Port to listen on; 0 takes a free one.")] = (
@@ -62,6 +65,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     dev: Annotated[
         bool, _setting(SERVER, "", "Development: make a signing secret, serve what an app has for development only.")
     ] = False
+    docs: Annotated[
+        bool, _setting(SERVER, "", "Serve the app's contract at /docs, /openapi.json and /asyncapi.json.")
+    ] = True
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _setting(SERVER, "LEVEL", "What is logged: this and worse.")
     ] = "info"
@@ -87,6 +93,47 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     secret_file: Annotated[str, _setting(SECURITY, "FILE", "File that holds the secret.")] = ""
+    secret_previous: Annotated[
+        str,
+        _setting(
+            SECURITY,
+            "TEXT",
+            "The secret before this one: while it is set, tokens that it signed are good too. It has no flag either.",
+            flag=False,
+        ),
+    ] = ""
+    secret_previous_file: Annotated[str, _setting(SECURITY, "FILE", "File that holds the secret before this one.")] = ""
+    jwks: Annotated[
+        tuple[KeySource, ...],
+        _setting(
+            SECURITY,
+            "LIST",
+            "Issuers that sign tokens with keys of their own, each as ISSUER=FILE or ISSUER=URL of its JSON Web Key "
+            "Set; the URL is https.",
+            expects="entries like https://id.example.org=https://id.example.org/jwks.json, separated by commas",
+        ),
+    ] = ()
+    issuer: Annotated[
+        str, _setting(SECURITY, "TEXT", "What `iss` must name in tokens that the secret signs; empty: anything.")
+    ] = ""
+    audience: Annotated[
+        tuple[str, ...],
+        _setting(
+            SECURITY,
+            "LIST",
+            "What `aud` must name, one of these. Empty: `backchannel`, and a token that the secret signs may lack it.",
+            expects="names, separated by commas",
+        ),
+    ] = ()
+    token_lifetime: Annotated[
+        float,
+        Meta(gt=0, le=10 * 366 * _DAY),
+        _setting(
+            SECURITY,
+            "SECONDS",
+            "Longest time from a token's issue to its expiry; longer ones are refused. Revocations are kept that long.",
+        ),
+    ] = 90 * _DAY
     guests: Annotated[
         bool, _setting(SECURITY, "", "Let clients connect without a token, each as a guest of its own.")
     ] = False
@@ -178,7 +225,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         values = msgspec.structs.asdict(self)
-        return [(name, _MASK if name == "secret" and value else value) for name, value in values.items()]
+        return [(name, _MASK if name in SECRETS and value else value) for name, value in values.items()]
 
 
 class SettingInfo(Struct, frozen=True):
@@ -209,7 +256,7 @@ class SettingInfo(Struct, frozen=True):
             case bool():
                 return str(self.default).lower()
             case float():
-                return f"{self.default:g}"
+                return f"{self.default:.10g}"
             case tuple():
                 return ",".join(self.default)
             case value:

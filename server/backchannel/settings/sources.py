@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from .declared import PREFIX, SettingInfo, Settings, describe
+from .declared import PREFIX, SECRETS, SettingInfo, Settings, describe
 from .errors import ConfigurationError
 
 __all__ = ["FILE", "FILE_VARIABLE", "load"]
@@ -77,7 +77,9 @@ def load(
     for name, value in (flags or {}).items():
         if value is not None:
             given[name] = _Given(value, known[name].flag or name, 2)
-    settings = _with_secret(_checked(given, known), given)
+    settings = _checked(given, known)
+    for name in SECRETS:
+        settings = _with_secret(settings, given, name)
     if settings.dev and "drain" not in given:
         settings = msgspec.structs.replace(settings, drain=_DEV_DRAIN)
     if settings.dev and not _is_loopback(settings.host):
@@ -98,31 +100,32 @@ def _checked(given: Mapping[str, _Given], known: Mapping[str, SettingInfo]) -> S
         try:
             values[name] = msgspec.convert(value, info.type, strict=False)
         except msgspec.ValidationError:
-            is_value = f" is {value!r}" if name != "secret" else ""
+            is_value = f" is {value!r}" if name not in SECRETS else ""
             wrong.append(f"{source}{is_value}: write {info.expects}.")
     if wrong:
         raise ConfigurationError("\n".join(wrong))
     return Settings(**values)
 
 
-def _with_secret(settings: Settings, given: Mapping[str, _Given]) -> Settings:
+def _with_secret(settings: Settings, given: Mapping[str, _Given], name: str) -> Settings:
     """The secret itself, where a file holds it."""
-    if not settings.secret_file:
+    named: str = getattr(settings, f"{name}_file")
+    if not named:
         return settings
-    by_file = given["secret_file"]
-    if (by_value := given.get("secret")) is not None and settings.secret:
+    by_file = given[f"{name}_file"]
+    if (by_value := given.get(name)) is not None and getattr(settings, name):
         if by_value.rank > by_file.rank:
             return settings
         if by_value.rank == by_file.rank:
             raise ConfigurationError(f"{by_value.source} and {by_file.source} are both set: choose one of them.")
-    path = Path(settings.secret_file).expanduser()
+    path = Path(named).expanduser()
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{by_file.source}: {path} cannot be read: {exc}.") from exc
     if not secret:
         raise ConfigurationError(f"{by_file.source}: {path} is empty; write a secret into it.")
-    return msgspec.structs.replace(settings, secret=secret)
+    return msgspec.structs.replace(settings, **{name: secret})
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:

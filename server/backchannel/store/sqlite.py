@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from sqlite3 import Connection
+
+import sqlalchemy as sa
 
 from ..app import Migrations
 from .api_keys import ApiKeys
 from .errors import StoreError, StoreLocked
 from .installation import ensure_epoch, renew_epochs
 from .lock import FileLock
+from .revocations import Revocations
 from .sqlite_connection import connect, sqlite_engine
 from .sqlite_errors import sqlite_border
 from .sqlite_housekeeping import keep_house
@@ -22,7 +26,7 @@ from .sqlite_snapshot import SnapshotPool, SqliteReader
 from .sqlite_transaction import SqliteTransaction
 from .upgrade import upgrade
 
-__all__ = ["SqliteStore", "migrate_sqlite", "new_sqlite_epoch", "open_sqlite", "sqlite_api_keys"]
+__all__ = ["SqliteStore", "migrate_sqlite", "new_sqlite_epoch", "open_sqlite", "sqlite_api_keys", "sqlite_revocations"]
 
 Progress = Callable[[str], None]
 
@@ -105,6 +109,20 @@ def sqlite_api_keys(path: Path | str, app: str = "main") -> ApiKeys:
     Raises:
         StoreError, Refused: as `open_sqlite`.
     """
+    return ApiKeys(_engine_beside(path), app, sqlite_border)
+
+
+def sqlite_revocations(path: Path | str, app: str = "main") -> Revocations:
+    """The revocations of a database, also of one that a server has open. Close it.
+
+    Raises:
+        StoreError, Refused: as `open_sqlite`.
+    """
+    return Revocations(_engine_beside(path), app, sqlite_border)
+
+
+def _engine_beside(path: Path | str) -> sa.Engine:
+    """An engine on a database that is up to date, whether or not somebody has it open."""
     path = _resolved(path)
     try:
         lock = FileLock(path)
@@ -115,7 +133,7 @@ def sqlite_api_keys(path: Path | str, app: str = "main") -> ApiKeys:
             _upgrade(path, (), None)
         finally:
             lock.release()
-    return ApiKeys(sqlite_engine(path), app, sqlite_border)
+    return sqlite_engine(path)
 
 
 def _resolved(path: Path | str) -> Path:
@@ -195,9 +213,12 @@ class SqliteStore:
         """
         return await self._snapshots.begin()
 
-    def log_reader(self) -> SqliteLogReader:
-        """A reader for a gateway. Any thread; close it on the loop that used it."""
-        return SqliteLogReader(self.path, self.app, self.epoch)
+    def log_reader(self, executor: Executor | None = None) -> SqliteLogReader:
+        """A reader for a gateway. Any thread; close it on the loop that used it.
+
+        `executor` runs its reads instead of threads of its own, as where all reads must end in the tick that asked.
+        """
+        return SqliteLogReader(self.path, self.app, self.epoch, executor=executor)
 
     async def housekeeping(self, bounds: Mapping[str, tuple[int, float]], now: int) -> None:
         """Trim logs to (events, seconds) per namespace, and let the replies of keys older than 30 days go.

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,11 +36,13 @@ class SqliteLogReader:
     Cancelling a method forgets its answer; the read itself ends by itself.
     """
 
-    def __init__(self, path: Path, app: str, epoch: str) -> None:
+    def __init__(self, path: Path, app: str, epoch: str, *, executor: Executor | None = None) -> None:
+        """`executor` runs the reads instead of threads of its own; it is the caller's to shut down, after `close`."""
         self._path = path
         self._app = app
         self._unused = LogHead(epoch, 0, 1)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="backchannel-log")
+        self._threads = executor or ThreadPoolExecutor(_THREADS, thread_name_prefix="backchannel-log")
+        self._own = executor is None
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._asked: dict[str, list[asyncio.Future[LogHead]]] = {}
@@ -94,7 +96,8 @@ class SqliteLogReader:
     async def close(self) -> None:
         """Wait for the reads that run, then close the connections."""
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        if self._own:
+            await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
         for connection in self._connections:
             connection.close()
         self._connections.clear()

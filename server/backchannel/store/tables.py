@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = ["api_keys", "counters", "events", "heads", "installation", "keys", "metadata"]
+__all__ = ["api_keys", "counters", "events", "heads", "installation", "keys", "metadata", "revocations"]
 
 metadata = sa.MetaData()
 
@@ -93,3 +93,19 @@ api_keys = sa.Table(
     sqlite_with_rowid=False,
 )
 """API keys: SHA-256 of what the holder shows, which is too random to be guessed back."""
+
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text),
+    sa.Column("token_id", sa.Text),
+    sa.Column("issued_before", sa.BigInteger),
+    sa.Column("expires", sa.BigInteger),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Index("revocations_time", "app", "time"),
+    sqlite_with_rowid=False,
+)
+"""Access that was taken away: of a token (`token_id`); of a user's tokens that are older (`issued_before`); or only the
+connections that a user had (neither). Rows are added, never changed, and go when the tokens concerned have expired."""

@@ -8,7 +8,6 @@ rolls the whole batch back; each of its commands then runs again alone.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -161,12 +160,12 @@ class Batch:
                 return
             if work.request.key is not None and self._is_repeat(work, known):
                 continue
-            began = time.monotonic()
+            began = self.runtime.monotonic()
             if began >= work.deadline:
                 self.replies.append((work, Reply(id=work.request.id, failure=TOO_LATE)))
                 continue
             await self._handle_one(work, began)
-            took = time.monotonic() - began
+            took = self.runtime.monotonic() - began
             spent += took
             self.runtime.stats.handler_seconds += took
             self.took.append((work, took))

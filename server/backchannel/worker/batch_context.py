@@ -9,6 +9,9 @@ import sqlalchemy as sa
 
 from backchannel_protocol import Event, Request
 
+from ..app import UserDisconnected
+from ..auth.revocation import disconnection_row, revocation_row
+from ..store.tables import revocations
 from .context import RequestContext
 from .declared import Declared
 from .tables import facts_of, tables_of
@@ -154,6 +157,27 @@ class BatchContext(RequestContext):
                 ends=ends,
             )
         )
+
+    def disconnect(self, user: str) -> None:
+        """Declare that the connections that a user has are closed."""
+        self._check_open()
+        self.insert(revocations, **disconnection_row(user, self.now))
+        self.publish(f"user:{user}", UserDisconnected(revoked=False))
+
+    def revoke(
+        self,
+        user: str | None = None,
+        *,
+        token_id: str | None = None,
+        issued_before: int | None = None,
+        expires: int | None = None,
+    ) -> None:
+        """Declare that tokens are void, and that the connections that they opened are closed."""
+        self._check_open()
+        row = revocation_row(user=user, token_id=token_id, issued_before=issued_before, expires=expires, now=self.now)
+        self.insert(revocations, **row)
+        if user is not None:
+            self.publish(f"user:{user}", UserDisconnected(revoked=True))
 
     async def position(self, channel: str) -> int:
         """The channel's newest offset that this handler's reads include, its own events among them.

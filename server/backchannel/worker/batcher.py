@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -94,7 +93,7 @@ class Batcher:
         """The commands of the next batch, and whether it is one that runs alone."""
         queue = self._queue
         works: list[Work] = []
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         while queue and len(works) < self._runtime.limits.batch:
             work = queue[0]
             if work.cancelled or work.deadline <= now:
@@ -175,7 +174,7 @@ class Batcher:
                 self._slow[name] = average
             else:
                 self._slow.pop(name, None)
-            now = time.monotonic()
+            now = self._runtime.monotonic()
             if took > limit and now - self._warned.get(name, -_WARN_EVERY) >= _WARN_EVERY:
                 self._warned[name] = now
                 log.warning(

@@ -12,7 +12,6 @@ from backchannel_protocol import Refused, Request
 from backchannel_protocol.frames import Member
 
 from ..app import RequestDeclaration
-from .ids import new_id
 from .runtime import Runtime
 from .work import Work
 
@@ -29,6 +28,7 @@ class RequestContext:
 
     __slots__ = (
         "_log",
+        "api_key",
         "app",
         "channels",
         "connection",
@@ -50,6 +50,7 @@ class RequestContext:
         self.principal: Final = principal
         self.app: str = runtime.tenant
         self.user: str = principal.user
+        self.api_key: str | None = principal.api_key
         self.channels: Sequence[str] = principal.channels
         self.key: str | None = request.key
         self.connection: str | None = request.connection or None
@@ -69,7 +70,7 @@ class RequestContext:
 
     def new_id(self) -> str:
         """A fresh id: 26 letters and digits that sort by time."""
-        return new_id(self.now)
+        return self.runtime.new_id(self.now)
 
     async def presence(self, channel: str) -> Sequence[Member]:
         """Who listens to a channel now."""

@@ -32,7 +32,7 @@ class Namespaces:
     """An app's namespaces and the built-in ones; each class is made into an instance once."""
 
     def __init__(self, app: App, event_limit: int) -> None:
-        self._events: Final = app.events
+        self._events: Final = app.all_events()
         self._event_limit = event_limit
         self._rules = {name: _rules(declaration.cls) for name, declaration in app.all_namespaces().items()}
 

@@ -113,6 +113,21 @@ class QueryContext(RequestContext):
         """Refused: a query changes nothing."""
         self._refuse("publish")
 
+    def disconnect(self, user: str) -> None:
+        """Refused: a query changes nothing."""
+        self._refuse("disconnect")
+
+    def revoke(
+        self,
+        user: str | None = None,
+        *,
+        token_id: str | None = None,
+        issued_before: int | None = None,
+        expires: int | None = None,
+    ) -> None:
+        """Refused: a query changes nothing."""
+        self._refuse("revoke")
+
     def after_commit(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Refused: a query commits nothing."""
         self._refuse("after_commit")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -81,7 +80,7 @@ class QueryRunner:
     def _turn(self) -> None:
         loop = asyncio.get_running_loop()
         queue = self._queue
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         end = now + _TURN
         while queue:
             work = queue.popleft()
@@ -97,7 +96,7 @@ class QueryRunner:
                     # A defect of the worker or of the store; the queries behind it must have their turn.
                     log.exception("a query could not be run", request=work.declaration.name)
                     self._answer(work, Reply(id=work.request.id, failure=DEFECT))
-            now = time.monotonic()
+            now = self._runtime.monotonic()
             if now >= end:
                 break
         self._flush()
@@ -132,7 +131,7 @@ class QueryRunner:
         # Set here, not by `_start`: a task that is cancelled before it begins would never run its handler's `finally`.
         work.task = asyncio.current_task()
         declaration = work.declaration
-        left = 0.0 if work.cancelled else work.deadline - time.monotonic()
+        left = 0.0 if work.cancelled else work.deadline - self._runtime.monotonic()
         seconds = min(declaration.timeout or self._runtime.limits.handler, left)
         try:
             async with asyncio.timeout(seconds):

@@ -13,6 +13,7 @@ from ..app import App, RequestDeclaration
 from ..broker.broker import Broker
 from ..relay.relay import May, MayReply
 from ..store.store import Store
+from .ids import new_id
 from .namespaces import Namespaces
 from .permissions import answer_may
 from .stats import Stats
@@ -51,7 +52,9 @@ class Runtime:
         "clock",
         "internal",
         "limits",
+        "monotonic",
         "namespaces",
+        "new_id",
         "requests",
         "stats",
         "store",
@@ -67,12 +70,16 @@ class Runtime:
         tenant: str,
         clock: Callable[[], int],
         limits: WorkerLimits,
+        monotonic: Callable[[], float] = time.monotonic,
+        new_id: Callable[[int], str] = new_id,
     ) -> None:
         self.app: Final = app
         self.tenant: Final = tenant
         self.store: Final = store
         self.broker: Final = broker
         self.clock: Final = clock
+        self.monotonic: Final = monotonic
+        self.new_id: Final = new_id
         self.limits: Final = limits
         self.stats: Final = Stats()
         # An event's frame is its data and about as much again for long names.

@@ -39,7 +39,7 @@ class Work:
         self.declaration: Final = declaration
         self.value: Final = value
         self.deadline: Final = deadline
-        """When nobody waits any more, by `time.monotonic`."""
+        """When nobody waits any more, by `Runtime.monotonic`."""
         self.answered = False
         """Whether its one reply was given."""
         self.cancelled = False
@@ -78,7 +78,7 @@ class Intake:
 
         Args:
             request: as it came.
-            now: `time.monotonic`.
+            now: by `Runtime.monotonic`.
         """
         internal = request.kind == "internal"
         known = self._runtime.internal if internal else self._runtime.requests

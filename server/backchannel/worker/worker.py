@@ -14,6 +14,7 @@ from ..relay.relay import Failure, Reply, Request, WorkerRelay
 from ..store.store import Store
 from .batcher import Batcher
 from .failures import STOPPED
+from .ids import new_id
 from .jobs import Jobs
 from .publisher import WorkerPublisher
 from .query_runner import QueryRunner
@@ -39,6 +40,8 @@ class Worker:
         tenant: what `ctx.app` tells.
         clock: Unix milliseconds; what `ctx.now` and ids are made of.
         limits: what this worker may take on.
+        monotonic: seconds that only grow; what deadlines and durations are measured by.
+        new_id: makes an id from an instant; random ids that sort by time by default.
     """
 
     def __init__(
@@ -51,10 +54,21 @@ class Worker:
         tenant: str = "main",
         clock: Callable[[], int] = milliseconds,
         limits: WorkerLimits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        new_id: Callable[[int], str] = new_id,
     ) -> None:
         self._app = app
         self._relay = relay
-        self._runtime = Runtime(app, store, broker, tenant=tenant, clock=clock, limits=limits or WorkerLimits())
+        self._runtime = Runtime(
+            app,
+            store,
+            broker,
+            tenant=tenant,
+            clock=clock,
+            limits=limits or WorkerLimits(),
+            monotonic=monotonic,
+            new_id=new_id,
+        )
         self._intake = Intake(self._runtime)
         self._batcher = Batcher(self._runtime, self._answer, self._flush)
         self._queries = QueryRunner(self._runtime, self._answer, self._flush)
@@ -100,7 +114,7 @@ class Worker:
         self._flush()
 
     def _receive(self, requests: Sequence[Request]) -> None:
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         for request in requests:
             self._take(request, now, None)
 
@@ -128,7 +142,7 @@ class Worker:
     async def _ask(self, request: Request) -> Reply:
         """Run a request of this worker's own, and wait. Cancelling the wait lets it go on if it has begun."""
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._take(request, time.monotonic(), waiter)
+        self._take(request, self._runtime.monotonic(), waiter)
         try:
             return await waiter
         except asyncio.CancelledError:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backchannel.auth import tokens
 from backchannel.auth.principal import Principal
+from backchannel.auth.remembered import Remembered
 from backchannel.auth.tokens import MAX_TOKEN, TokenVerifier, issue_token
 from backchannel_protocol import Refused
 
@@ -40,7 +40,7 @@ def test_an_issued_token_is_verified(secret: bytes, verifier: TokenVerifier, now
     """What `issue_token` puts in comes out."""
     token = issue_token(secret, "alice", lifetime=60, channels=["chat:lobby"], caps=["call:*"], now=now)
     assert verifier.verify(token, now) == Principal(
-        user="alice", id="user:alice", channels=("chat:lobby",), caps=("call:*",), expires=now + 60
+        user="alice", id="user:alice", channels=("chat:lobby",), caps=("call:*",), expires=now + 60, issued_at=now
     )
 
 
@@ -257,7 +257,7 @@ def test_the_memory_is_bounded(
     forge: Forge, verifier: TokenVerifier, now: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever holds many tokens cannot fill it: the oldest goes."""
-    monkeypatch.setattr(tokens, "_CACHE", 2)
+    monkeypatch.setattr(verifier, "_verified", Remembered(2))
     first, *others = (forge({"sub": f"user{n}", "exp": now + 60}) for n in range(3))
     before = verifier.verify(first, now)
     kept = [verifier.verify(token, now) for token in others]

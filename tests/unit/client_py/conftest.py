@@ -120,6 +120,8 @@ class FakeTransport:
         return item
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)  # a goodbye takes its time
         self._finish(code)
 
     def abort(self) -> None:

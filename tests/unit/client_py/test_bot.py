@@ -54,6 +54,13 @@ class Stage:
         infos = [{"channel": channel, "joined": True} for channel in channels]
         self.peer.reply(request, {"channels": [*infos, {"channel": "chat:other", "joined": False}]})
 
+    async def stop(self) -> None:
+        """Let the bot finish."""
+        self.bot.stop()
+        assert self.serving is not None
+        async with asyncio.timeout(5):
+            await self.serving
+
     def say(self, channel: str, offset: int, text: str, user: str = "alice") -> None:
         self.peer.event(channel, offset, name="message.created", data={"text": text}, user=user)
 
@@ -205,21 +212,25 @@ async def test_a_reply_to_an_ephemeral_event_has_a_random_key(stage: Stage) -> N
 
 
 async def test_commands_get_their_arguments(stage: Stage) -> None:
-    """`/roll` at the beginning, as a word of its own; the rest is `args`."""
-    calls: list[str] = []
+    """`/roll` at the beginning, as a word of its own; who writes something else is told what to write, once."""
+    calls: list[int] = []
 
     @stage.bot.command("roll")
-    async def roll(event: BotEvent[Any], args: str) -> None:
-        calls.append(args)
+    async def roll(event: BotEvent[Any], times: int = 1) -> None:
+        calls.append(times)
         await event.reply(event.data["text"])
 
     await stage.start("chat:lobby")
-    texts = ["/roll", "/rolling", "roll", "  /roll  2d6  ", "/roll\t1d4 now", "", "/other"]
+    texts = ["/roll", "/rolling", "roll", "  /roll  2  ", "/roll six", "", "/other"]
     for offset, text in enumerate(texts, start=1):
         stage.say("chat:lobby", offset, text)
-    for _ in range(3):
+    for _ in range(2):
         await stage.sent()
-    assert calls == ["", "2d6", "1d4 now"]
+    _, told, call = await stage.sent()
+    assert told == "times: write a whole number, not “six”. Usage: /roll [times]"
+    assert call.key is not None
+    assert len(call.key) == 64
+    assert calls == [1, 2]
 
 
 async def test_one_channel_is_handled_in_order_and_does_not_hold_up_another(stage: Stage) -> None:
@@ -243,6 +254,42 @@ async def test_one_channel_is_handled_in_order_and_does_not_hold_up_another(stag
     await stage.sent()
     await stage.sent()
     assert order == [("chat:b", 1), ("chat:a", 1), ("chat:a", 2)]
+
+
+async def test_so_many_channels_are_handled_at_once(
+    make_client: Callable[..., Client], server: Server, clock: FakeClock
+) -> None:
+    """`at_once` bounds it: the third channel's event begins when one of two handlers is done."""
+    bot = Bot(client=make_client(), at_once=2)
+    stage = Stage(bot, server, clock)
+    at_work: set[str] = set()
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    go_on = {f"chat:{letter}": asyncio.Event() for letter in "abc"}
+
+    @bot.on(MessageCreated)
+    async def slow(event: BotEvent[MessageCreated]) -> None:
+        at_work.add(event.channel)
+        assert len(at_work) <= 2
+        begun.put_nowait(event.channel)
+        await go_on[event.channel].wait()
+        at_work.remove(event.channel)
+        await event.reply("done")
+
+    await stage.start(*go_on)
+    for channel in go_on:
+        stage.say(channel, 1, "x")
+    assert {await begun.get(), await begun.get()} == {"chat:a", "chat:b"}
+    stage.peer.send(frames.Ping())
+    await stage.peer.expect(frames.Pong)
+    assert begun.empty()
+    go_on["chat:b"].set()
+    assert (await stage.sent())[0] == "chat:b"
+    assert await begun.get() == "chat:c"
+    for event in go_on.values():
+        event.set()
+    await stage.sent()
+    await stage.sent()
+    await stage.stop()
 
 
 async def test_a_failing_handler_is_logged_and_the_next_event_comes(
@@ -466,6 +513,13 @@ def test_wrong_registrations_fail_at_once() -> None:
         bot.command("two words")
     with pytest.raises(ValueError, match="url"):
         Bot()
+    with pytest.raises(ValueError, match="at least 1"):
+        Bot("ws://server/ws", at_once=0)
+
+    async def hello(event: BotEvent[Any], names: dict[str, str]) -> None: ...
+
+    with pytest.raises(TypeError, match=r"names of .*hello cannot be read from words"):
+        bot.command("hello")(hello)
 
 
 async def test_handlers_stay_callable(stage: Stage) -> None:
@@ -477,9 +531,12 @@ async def test_handlers_stay_callable(stage: Stage) -> None:
 
     async def commanded(event: BotEvent[Any], args: str) -> None: ...
 
+    async def missed(gap: frames.Gap) -> None: ...
+
     handlers: list[Callable[..., Awaitable[None]]] = [
         stage.bot.on(MessageCreated)(handler),
         stage.bot.on_start(starter),
         stage.bot.command("x")(commanded),
+        stage.bot.on_gap(missed),
     ]
-    assert handlers == [handler, starter, commanded]
+    assert handlers == [handler, starter, commanded, missed]

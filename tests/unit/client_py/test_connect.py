@@ -340,3 +340,72 @@ async def test_a_callback_that_fails_does_no_harm(session: Session) -> None:
     remove()
     await session.client.close()
     assert seen == ["connecting", "connected"]
+
+
+async def test_a_guest_comes_back_as_the_same_guest(opened: Opened) -> None:
+    """Without a token of the app's own, what `connected.token` says is shown from then on, on a move too."""
+    session = await opened(token=None, greeting={"user": "guest-1", "token": "g1", "expires": 2_000_000_000_000})
+    assert session.client.guest_token == "g1"
+    connect = await session.reconnect(user="guest-1")
+    assert connect.token == "g1"
+    session.peer.send(frames.Move(after=0.0))
+    assert (await (await session.server.next()).greet(user="guest-1")).token == "g1"
+    assert session.client.guest_token == "g1"
+
+
+async def test_a_guests_first_connect_has_no_token(make_client: MakeClient, server: Server) -> None:
+    """That is what makes it a guest; an attempt that brought no `connected` changes nothing."""
+    client = make_client(token=None)
+    connecting = asyncio.create_task(client.connect())
+    peer = await server.next()
+    assert (await peer.greet(token="g1")).token is None
+    await connecting
+
+
+async def test_the_apps_own_token_goes_first(opened: Opened) -> None:
+    """Whatever the server says."""
+    session = await opened(token="mine", greeting={"token": "g1"})
+    assert (await session.reconnect()).token == "mine"
+
+
+async def test_a_guest_that_is_turned_down_is_not_made_another_one(opened: Opened) -> None:
+    """What waits was asked under the old name: a new guest must not ask it again. The app decides."""
+    session = await opened(token=None, greeting={"token": "g1"})
+    session.peer.drop(CloseCode.UNAUTHENTICATED)
+    assert (await session.client.wait_closed()).final
+
+
+async def test_states_are_told_from_now_to_the_end(session: Session) -> None:
+    """The state as it is, each new one, and `disconnected` as the last."""
+
+    async def watch() -> list[str]:
+        return [state async for state in session.client.states()]
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await session.reconnect()
+    session.peer.send(frames.Ping())
+    await session.peer.expect(frames.Pong)
+    await session.client.close()
+    assert await watching == ["connected", "connecting", "connected", "disconnected"]
+    assert [state async for state in session.client.states()] == ["disconnected"]
+
+
+async def test_a_slow_reader_of_states_is_told_the_newest(session: Session) -> None:
+    """Nothing piles up, and the last one is never missing."""
+    states = session.client.states()
+    assert await anext(states) == "connected"
+    await session.reconnect()
+    assert await anext(states) == "connected"
+    await session.reconnect()
+    await session.client.close()
+    assert [state async for state in states] == ["disconnected"]
+
+
+async def test_reading_states_can_be_left(session: Session) -> None:
+    """The callback behind it goes with it."""
+    states = session.client.states()
+    assert await anext(states) == "connected"
+    before = len(session.client._on_state)
+    await states.aclose()
+    assert len(session.client._on_state) == before - 1

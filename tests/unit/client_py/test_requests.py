@@ -427,3 +427,30 @@ async def test_what_is_no_name_never_leaves(session: Session, name: str) -> None
         await session.client.publish("no channel", "thing.done", {})
     with pytest.raises(TypeError, match="wire_name"):
         await session.client.call(Nameless())
+
+
+async def test_what_a_stuck_connection_does_not_take_waits_here(session: Session) -> None:
+    """So much may wait to be sent; past it calls wait unsent, where a time-out has had no effect. Nothing grows."""
+    go_on = asyncio.Event()
+    send = session.peer.transport.send
+
+    async def stuck(message: bytes) -> None:
+        await go_on.wait()
+        await send(message)
+
+    session.peer.transport.send = stuck  # type: ignore[method-assign]
+    text = "x" * 50_000
+    calls = [asyncio.create_task(session.client.call("a.b", {"text": text}, timeout=5.0)) for _ in range(20)]
+    await session.clock.elapse(5.0)
+    outcomes = []
+    for call in calls:
+        with pytest.raises(Refused) as caught:
+            await call
+        outcomes.append(caught.value.outcome)
+    assert outcomes == ["unknown"] * 6 + ["none"] * 14
+    later = asyncio.create_task(session.client.call("a.b", {"n": 1}))
+    go_on.set()
+    while not isinstance(frame := await session.peer.receive(), frames.Call) or frame.timeout is not None:
+        pass
+    session.peer.reply(frame, "done")
+    assert await later == "done"

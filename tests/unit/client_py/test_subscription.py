@@ -351,3 +351,53 @@ async def test_closing_the_client_stops_iterations_quietly(session: Session) -> 
     await sub.ready()
     await session.client.close()
     assert [event async for event in sub] == []
+
+
+async def test_the_position_stays_before_what_comes_late(session: Session) -> None:
+    """Events that fill a gap queue behind newer ones: until they are taken, whoever goes on elsewhere needs them."""
+    sub = session.client.subscribe("a:b", since=Position("e1", 1))
+    await session.peer.accept("a:b", 2, verdict="recovered")
+    session.peer.event("a:b", 2)
+    session.peer.gap("a:b", 2, 5)
+    session.peer.event("a:b", 6)
+    await session.come_back()
+    connect = await session.peer.greet()
+    await session.becomes("connected")
+    assert connect.resume == {"a:b": Position("e1", 2)}
+    session.peer.subscribed("a:b", 7, verdict="recovered")
+    for offset in range(3, 8):
+        session.peer.event("a:b", offset)
+    taken = []
+    for _ in range(6):
+        event = await anext(sub)
+        taken.append((event.offset, sub.position))
+    assert taken == [
+        (2, Position("e1", 2)),
+        (6, Position("e1", 2)),
+        (3, Position("e1", 3)),
+        (4, Position("e1", 4)),
+        (5, Position("e1", 6)),
+        (7, Position("e1", 7)),
+    ]
+
+
+async def test_a_cancelled_gap_is_told_again(session: Session) -> None:
+    """Whoever was cut off while loading a snapshot is called once more by the next iteration."""
+    told: list[int] = []
+    never = asyncio.Event()
+
+    async def load(gap: Gap) -> None:
+        told.append(gap.to)
+        if len(told) == 1:
+            await never.wait()
+        sub.dismiss_gap(gap)
+
+    sub = session.client.subscribe("a:b", on_gap=load)
+    await session.peer.accept("a:b", 0)
+    session.peer.gap("a:b", 0, 5)
+    session.peer.event("a:b", 6)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await anext(sub)
+    assert (await anext(sub)).offset == 6
+    assert told == [5, 5]

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from backchannel import App, Command, Context, Event, Meta, Namespace, Query, Struct
 from backchannel.demo import app as demo
-from backchannel.schema import json_schema, markdown
+from backchannel.schema import FORMS, json_schema, markdown
 
 app = App("shop")
 
@@ -126,10 +127,12 @@ def test_events_and_namespaces_are_told() -> None:
     assert "user" in schema["namespaces"]
 
 
-@pytest.mark.parametrize("which", [app, demo], ids=lambda app: app.name)
-def test_the_schema_holds_together(which: App) -> None:
+@pytest.mark.parametrize("name", ["shop", "demo", "everything"])
+def test_the_schema_holds_together(everything: App, name: str) -> None:
     """Each reference leads somewhere, each definition is used, each declaration is there; it can be written as JSON."""
+    which = {"shop": app, "demo": demo, "everything": everything}[name]
     schema = json_schema(which)
+    Draft202012Validator.check_schema(schema)
     used = set(references(schema))
     assert used == {f"#/$defs/{name}" for name in schema["$defs"]}
     assert {*schema["commands"], *schema["queries"]} == set(which.requests)
@@ -142,8 +145,8 @@ def test_the_same_declarations_give_the_same_document() -> None:
     other = App("shop")
     for part in ("requests", "events", "namespaces"):
         getattr(other, part).update(reversed(getattr(app, part).items()))
-    assert msgspec.json.encode(json_schema(other)) == msgspec.json.encode(json_schema(app))
-    assert markdown(other) == markdown(app)
+    for write in FORMS.values():
+        assert write(other) == write(app)
 
 
 def test_markdown_has_a_table_per_declaration() -> None:
@@ -153,12 +156,27 @@ def test_markdown_has_a_table_per_declaration() -> None:
     assert r"| `shop` | string | yes | at most 20 characters | Which shop \| branch. |" in text
     assert "| `quantity` | integer | yes | ≥ 1; ≤ 100 |  |" in text
     assert "| `note` | string or null | no, `null` |  |  |" in text
-    assert "All orders.\n\nAnswer: array of Item.\n\nNo fields.\n" in text
+    assert "All orders.\n\nAnswer: array of Item. Over HTTP: `GET` or `POST /v1/order.list`.\n\nNo fields.\n" in text
     assert "### `order.seen`\n\nAn event. Ephemeral: it has no offset, and is heard at most once.\n" in text
     assert '| `how` | `"paper"` or `"screen"` | yes |  |  |' in text
     assert "### Item\n\nWhat is sold. Over two lines.\n" in text
     assert "| `tags` | array of string | no, `[]` |  |  |" in text
     assert "| `orders:…` | live | no | latest | no |" in text
+
+
+def test_markdown_tells_who_refuses_with_what() -> None:
+    """The app's own codes, each with its requests, and the protocol's."""
+    text = markdown(app)
+    assert "| `closed` | `order.place` |\n| `sold_out` | `order.place` |\n" in text
+    assert "the protocol's own codes: `invalid`, `unauthenticated`" in text
+
+
+def test_every_code_is_told_with_what_it_means() -> None:
+    """The app's own mean: nothing happened, do not repeat; the protocol's have their row of the table."""
+    errors = json_schema(app)["errors"]
+    assert errors["sold_out"] == {"status": 409, "retry": False, "outcome": "none"}
+    assert errors["rate_limited"]["retry"] is True
+    assert errors["rate_limited"]["description"].endswith("Wait for `retry_after` seconds.")
 
 
 def test_the_demo_can_be_told_as_markdown() -> None:

@@ -1,19 +1,13 @@
-/** Chat's commands and queries, typed. */
+/** Chat's commands and queries, as the pages use them. */
 
-import type { Client } from "@backchannel/client";
-import type { ChannelInfo, MemberInfo, Message } from "./types.ts";
+import type { ChannelList } from "../contract.gen.ts";
+import type { DemoClient } from "../shared/session.ts";
+import type { ChannelInfo, MemberInfo, Message, MessagePage } from "./types.ts";
 
 /** An answer and, per channel, the offset that it includes. */
 export interface Snapshot<T> {
   readonly data: T;
   readonly positions: Readonly<Record<string, number>>;
-}
-
-export interface MessagePage {
-  /** In rising `seq`. */
-  readonly messages: readonly Message[];
-  /** Whether there are more in the direction that was asked. */
-  readonly more: boolean;
 }
 
 export interface Api {
@@ -34,36 +28,31 @@ const CHANNEL_PAGE = 100;
 /** Pages of the channel list that are read; past it the list says nothing new to a person. */
 const CHANNEL_PAGES = 5;
 
-export function chatApi(client: Client): Api {
+export function chatApi(client: DemoClient): Api {
   return {
     async channels() {
       const all: ChannelInfo[] = [];
-      let cursor: string | undefined;
+      let cursor: string | null = null;
       for (let page = 0; page < CHANNEL_PAGES; page += 1) {
-        const answer: { channels: ChannelInfo[]; next?: string } = await client.call(
-          "channel.list",
-          cursor === undefined ? { limit: CHANNEL_PAGE } : { limit: CHANNEL_PAGE, cursor },
-        );
+        const answer: ChannelList = await client.call("channel.list", { limit: CHANNEL_PAGE, cursor });
         all.push(...answer.channels);
         cursor = answer.next;
-        if (cursor === undefined) break;
+        if (cursor === null) break;
       }
       return all;
     },
     async members(channel) {
-      const { data, positions } = await client.request<{ members: MemberInfo[] }>("channel.members", {
-        channel,
-      });
+      const { data, positions } = await client.request("channel.members", { channel });
       return { data: data.members, positions };
     },
     async messages(channel, page) {
-      const { data, positions } = await client.request<MessagePage>("message.list", { channel, ...page });
+      const { data, positions } = await client.request("message.list", { channel, ...page });
       return { data, positions };
     },
-    create: (channel) => client.call<ChannelInfo>("channel.create", channel),
-    join: (channel) => client.call<ChannelInfo>("channel.join", { channel }),
+    create: (channel) => client.call("channel.create", channel),
+    join: (channel) => client.call("channel.join", { channel }),
     leave: async (channel) => void (await client.call("channel.leave", { channel })),
-    send: (channel, text, key) => client.call<Message>("message.send", { channel, text }, { key }),
+    send: (channel, text, key) => client.call("message.send", { channel, text }, { key }),
     typing: async (channel, going) =>
       void (await client.call(going ? "typing.start" : "typing.stop", { channel })),
   };

@@ -1,10 +1,10 @@
 /** All of one user's chat: the channels, a room for each joined one, and which is looked at. */
 
-import type { Client } from "@backchannel/client";
 import { announce } from "../shared/announce.ts";
 import { Changes } from "../shared/changes.ts";
 import { watchOf } from "../shared/connection.ts";
 import { displayName } from "../shared/people.ts";
+import type { DemoClient } from "../shared/session.ts";
 import { toast } from "../shared/toast.ts";
 import { type Api, chatApi } from "./api.ts";
 import { Outbox } from "./outbox.ts";
@@ -17,7 +17,7 @@ import type { ChannelInfo, Message } from "./types.ts";
 const REFRESH_MS = 30_000;
 
 export class Chat implements RoomHost {
-  readonly client: Client;
+  readonly client: DemoClient;
   readonly user: string;
   readonly api: Api;
   readonly outbox: Outbox;
@@ -34,7 +34,7 @@ export class Chat implements RoomHost {
   readonly #rooms = new Map<string, Room>();
   #refreshing: Promise<void> | null = null;
 
-  constructor(client: Client, user: string) {
+  constructor(client: DemoClient, user: string) {
     this.client = client;
     this.user = user;
     this.api = chatApi(client);
@@ -42,8 +42,8 @@ export class Chat implements RoomHost {
     this.marks = new ReadMarks(user);
     const own = client.subscribe(`user:${user}`);
     own.on("event", ({ name, data }) => {
-      if (name === "channel.added") this.#added(data as ChannelInfo);
-      else if (name === "channel.removed") this.#removed((data as { channel: string }).channel);
+      if (name === "channel.added") this.#added(data);
+      else if (name === "channel.removed") this.#removed(data.channel);
     });
     // Whatever was missed here is in the list of channels, which every connection reads anew.
     own.on("gap", () => void this.refresh().then(() => own.dismissGap()));

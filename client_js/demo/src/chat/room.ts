@@ -5,15 +5,17 @@
  * events wait; then those at or below the snapshot's position are dropped and the others applied.
  */
 
-import type { Client, Subscription, SubscriptionEvents } from "@backchannel/client";
+import type { EventOf, Subscription, SubscriptionEvents } from "@backchannel/client";
+import type { DemoContract } from "../contract.gen.ts";
 import { Changes } from "../shared/changes.ts";
-import type { Api, MessagePage, Snapshot } from "./api.ts";
+import type { DemoClient } from "../shared/session.ts";
+import type { Api, Snapshot } from "./api.ts";
 import type { Outbox } from "./outbox.ts";
 import { newKey } from "./outbox.ts";
 import { type Explained, explain } from "./refusal.ts";
 import { Roster } from "./roster.ts";
 import { Timeline } from "./timeline.ts";
-import type { ChannelInfo, Message, Pending } from "./types.ts";
+import type { ChannelInfo, Message, MessagePage, Pending } from "./types.ts";
 import { TypingSignal, Typists } from "./typing.ts";
 
 const PAGE = 50;
@@ -23,11 +25,11 @@ const FILL_PAGES = 5;
 /** Messages kept of a room that nobody looks at. */
 const KEPT = 200;
 
-type StreamEvent = SubscriptionEvents["event"];
+type StreamEvent = EventOf<DemoContract>;
 
 /** What the room tells beside its changes. */
 export interface RoomHost {
-  readonly client: Client;
+  readonly client: DemoClient;
   readonly api: Api;
   readonly outbox: Outbox;
   readonly user: string;
@@ -57,7 +59,7 @@ export class Room {
   lastSeq: number;
 
   readonly #host: RoomHost;
-  readonly #subscription: Subscription;
+  readonly #subscription: Subscription<StreamEvent>;
   readonly #off: (() => void)[];
   /** Events that came while a snapshot was asked for; `null` while none is. */
   #held: StreamEvent[] | null = null;
@@ -284,32 +286,33 @@ export class Room {
       this.#applyTyping(event);
       return;
     }
-    if (event.name === "message.created") this.#seen(event.data as Message);
+    if (event.name === "message.created") this.#seen(event.data);
     if (this.#held !== null) this.#held.push(event);
     // What comes while the snapshot is void is in the next one.
     else if (!this.#stale) this.#apply(event);
-    else if (event.name === "message.created") this.#host.heard(this, event.data as Message);
+    else if (event.name === "message.created") this.#host.heard(this, event.data);
     this.changes.notify();
   }
 
   #apply(event: StreamEvent): void {
     if (event.name === "message.created") {
-      const message = event.data as Message;
+      const message = event.data;
       this.typists.stopped(message.user);
       if (event.key !== undefined) this.#host.outbox.remove(event.key);
       if (this.timeline.hear(message, event.key)) this.#host.heard(this, message);
     } else if (event.name === "member.joined") {
-      this.roster.joined((event.data as { user: string }).user, event.time ?? Date.now());
+      this.roster.joined(event.data.user, event.time);
     } else if (event.name === "member.left") {
-      this.roster.left((event.data as { user: string }).user);
+      this.roster.left(event.data.user);
     }
   }
 
   #applyTyping(event: StreamEvent): void {
-    const { user } = event.data as { user: string };
+    if (event.name !== "typing.started" && event.name !== "typing.stopped") return;
+    const { user } = event.data;
     if (user === this.#host.user) return;
     if (event.name === "typing.started") this.typists.started(user);
-    else if (event.name === "typing.stopped") this.typists.stopped(user);
+    else this.typists.stopped(user);
   }
 
   #presence({ members, joined, left, revision }: SubscriptionEvents["presence"]): void {

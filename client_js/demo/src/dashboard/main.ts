@@ -1,16 +1,15 @@
 /** The dashboard: this host's load and Backchannel's own, from the live channel `metrics:host`. */
 
-import type { Client } from "@backchannel/client";
 import { announce } from "../shared/announce.ts";
 import { connectionText, watchOf } from "../shared/connection.ts";
 import { byId, h, setAttribute, setText } from "../shared/dom.ts";
 import { showHeader } from "../shared/header.ts";
-import { clientFor, demoUsers, rememberedUser } from "../shared/session.ts";
+import { clientFor, type DemoClient, demoUsers, rememberedUser } from "../shared/session.ts";
 import { onTheme } from "../shared/theme.ts";
 import { toast } from "../shared/toast.ts";
 import { Chart } from "./chart.ts";
 import { CHARTS, TILES } from "./panels.ts";
-import { type Sample, Samples, SPAN } from "./samples.ts";
+import { Samples, SPAN } from "./samples.ts";
 import { Tile } from "./tile.ts";
 
 const CHANNEL = "metrics:host";
@@ -31,13 +30,13 @@ async function someUser(): Promise<string> {
   }
 }
 
-function listen(client: Client, samples: Samples, changed: () => void): void {
+function listen(client: DemoClient, samples: Samples, changed: () => void): void {
   const subscription = client.subscribe(CHANNEL);
   /** The history fills what is missing, at the beginning and after an absence; samples come once only. */
   const fill = async (): Promise<void> => {
     try {
       const { events } = await client.history(CHANNEL, { limit: SPAN });
-      for (const { name, data } of events) if (name === "metrics.sampled") samples.add(data as Sample);
+      for (const { name, data } of events) if (name === "metrics.sampled") samples.add(data);
       subscription.dismissGap();
       changed();
     } catch {
@@ -46,7 +45,7 @@ function listen(client: Client, samples: Samples, changed: () => void): void {
   };
   subscription.on("event", ({ name, data }) => {
     if (name !== "metrics.sampled") return;
-    samples.add(data as Sample);
+    samples.add(data);
     changed();
   });
   subscription.on("subscribed", ({ verdict }) => {

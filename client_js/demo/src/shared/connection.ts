@@ -82,28 +82,34 @@ export function watchOf(client: Client): ConnectionWatch {
   return watch;
 }
 
-/** The pill in the header. An offline client is connected again by pressing it. */
+/** The pill in the header, with a button for whoever does not want to wait. */
 export function connectionState(client: Client): HTMLElement {
   const watch = watchOf(client);
-  const text = h("span", { class: "connection-text" });
-  const again = h(
-    "button",
-    { type: "button", class: "connection-again", on: { click: () => client.connect() } },
-    "Connect",
-  );
+  const text = h("span", { class: "connection-words" });
+  const wait = h("span", {});
+  const again = h("button", {
+    type: "button",
+    class: "connection-again",
+    "data-testid": "connection-again",
+    on: { click: () => client.reconnect() },
+  });
   const pill = h(
     "div",
     { class: "connection", "data-testid": "connection-state" },
     h("span", { class: "connection-dot", "aria-hidden": "true" }),
-    text,
+    h("span", { class: "connection-text" }, text, wait),
     again,
   );
   let spoken: Shown = "connecting";
   const show = (): void => {
-    setText(text, connectionText(watch));
+    const [words, seconds = ""] = connectionText(watch).split(/(?= \d)/);
+    setText(text, words ?? "");
+    setText(wait, seconds);
     setAttribute(pill, "data-state", watch.shown);
     setAttribute(pill, "title", watch.reason === "" ? null : watch.reason);
-    again.hidden = watch.shown !== "offline";
+    // Nothing to press while an attempt is under way.
+    again.hidden = watch.shown !== "offline" && watch.seconds === 0;
+    setText(again, watch.shown === "offline" ? "Connect" : "Try now");
     // Each change once, and never the ticks of the countdown.
     if (spoken !== watch.shown) announce(LABELS[watch.shown].replace("…", "."));
     spoken = watch.shown;

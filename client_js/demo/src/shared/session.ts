@@ -1,7 +1,11 @@
 /** Who sits at this tab, and the connection in that user's name. */
 
 import { Client } from "@backchannel/client";
+import type { DemoContract } from "../contract.gen.ts";
 import { type DemoUser, knowNames } from "./people.ts";
+
+/** A client that knows what the server understands. */
+export type DemoClient = Client<DemoContract>;
 
 const STORED = "backchannel.user";
 
@@ -61,7 +65,7 @@ async function freshToken(user: string): Promise<string> {
 }
 
 /** A client for this user, not connected yet; it fetches a fresh token whenever it needs one. */
-export function clientFor(user: string): Client {
+export function clientFor(user: string): DemoClient {
   const address = new URL("/ws", location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   return new Client(address.href, { token: () => freshToken(user) });

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from itertools import count
-from types import SimpleNamespace
 from typing import Any, TypeVar, get_args
 
 import msgspec
 import pytest
 from msgspec import Raw
 
-import backchannel.broker.memory
-import backchannel.gateway.gateway
-import backchannel.gateway.publishing
 from backchannel.app import App, Namespace
 from backchannel.auth.principal import Principal
 from backchannel.broker.broker import Envelope, LogBounds, LogHead
@@ -404,7 +401,7 @@ class World:
         self.log = Log()
         self.relay = Relay()
         self.authenticator = Authenticator()
-        self.broker = MemoryBroker(grace=10.0)
+        self.broker = MemoryBroker(grace=10.0, wall=self.wall)
         self.gateway = Gateway(
             self.app,
             relay=self.relay,
@@ -412,8 +409,14 @@ class World:
             log_reader=self.log,
             authenticator=self.authenticator,
             options=GatewayOptions(**options),
+            wall=self.wall,
+            chance=random.Random(1),
         )
         self.hub = self.gateway.hub
+
+    def wall(self) -> float:
+        """Unix seconds, in step with the loop."""
+        return WALL + self.loop.time() - START
 
     async def quiet(self) -> None:
         """Return when nobody has anything left to do without waiting: a timer is due only then."""
@@ -477,7 +480,7 @@ class World:
             channel=channel,
             name="message.created",
             data=JSON.encode(data if data is not None else {"n": 1}),
-            time=int((WALL + self.loop.time() - START) * 1000),
+            time=int(self.wall() * 1000),
             **fields,
         )
         return await self.broker.append(envelope, LogBounds(declaration.cls.history, 60.0), publication)
@@ -501,18 +504,9 @@ class World:
 MakeWorld = Callable[..., Coroutine[Any, Any, World]]
 
 
-def _virtual_wall(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wall() -> float:
-        return WALL + asyncio.get_running_loop().time() - START
-
-    for module in (backchannel.gateway.gateway, backchannel.gateway.publishing, backchannel.broker.memory):
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=wall))
-
-
 @pytest.fixture
-async def make_world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeWorld]:
+async def make_world() -> AsyncIterator[MakeWorld]:
     """Makes a gateway that serves; options as `GatewayOptions`, limits by their names."""
-    _virtual_wall(monkeypatch)
     made: list[World] = []
     names = set(Limits.__struct_fields__)
 
@@ -593,16 +587,15 @@ class Heard:
         self.offsets, self.missed = [], []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def heard() -> type[Heard]:
     """Checks what a listener hears."""
     return Heard
 
 
-@pytest.fixture
-def on_virtual_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
+@pytest.fixture(scope="session")
+def on_virtual_time() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
     """Runs a coroutine function on a fresh loop with virtual time, for properties that are tried many times."""
-    _virtual_wall(monkeypatch)
 
     def run(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
@@ -611,7 +604,7 @@ def on_virtual_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], C
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_world() -> Callable[..., World]:
     """Makes a world within a coroutine that brings its own loop; close it there."""
 

@@ -52,7 +52,7 @@ async def test_a_resume_from_memory(world: World, codec: Codec) -> None:
     assert [x.offset for x in client.frames() if isinstance(x, f.Event)] == [3, 4, 5]
     # Beside the reads for alice's own channel.
     assert world.log.reads == reads + 1
-    assert b"".join(live.writes[3:6]) in client.writes
+    assert b"".join(live.writes[2:5]) in client.writes
 
 
 async def test_a_resume_from_the_log(world: World, heard: type[Heard]) -> None:
@@ -483,6 +483,27 @@ async def test_who_joins_while_events_are_held_gets_each_once(world: World, hear
     await world.quiet()
     told = heard("few:a").take(late.frames())
     assert (told.offsets, told.missed) == ([4], [])
+
+
+@pytest.mark.parametrize("ticks", range(12))
+async def test_who_joins_at_any_moment_of_an_ending_gets_each_once(
+    world: World, heard: type[Heard], ticks: int
+) -> None:
+    """Whichever step of its start it has come to when events arrive of which some end others' rights."""
+    await world.listener("few:a", "bob")
+    await world.listener("few:a", "carol")
+    late = await world.connect("alice")
+    late.ask(f.Subscribe, channel="few:a", since=at(world, 0, "few:a"))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    ends: list[list[str] | None] = [None, ["bob"], None, ["carol"], None]
+    world.hub.receive([world.log.append("few:a", ends=users) for users in ends])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    world.hub.receive([world.log.append("few:a")])
+    await world.quiet()
+    told = heard("few:a").take(late.frames(), at(world, 0, "few:a"))
+    assert (told.position, told.missed) == (6, [])
 
 
 async def test_an_ending_voids_a_pending_answer(world: World) -> None:

@@ -1,0 +1,72 @@
+"""The codecs on every codec vector: bytes to frame, frame to bytes, and the answer to what is no frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from backchannel_protocol import JSON, MSGPACK, Codec, Malformed
+
+Plain = dict[str, Any]
+Equal = Callable[[Any, Any], bool]
+
+CODECS = {"json": JSON, "msgpack": MSGPACK}
+
+
+def message_of(vector: Plain, codec: Codec) -> bytes | None:
+    """The message in this encoding, where the vector has it."""
+    if codec.binary:
+        return bytes.fromhex(vector["msgpack"]) if "msgpack" in vector else None
+    if "json" in vector:
+        return str(vector["json"]).encode()
+    return bytes.fromhex(vector["json_hex"]) if "json_hex" in vector else None
+
+
+def plain(codec: Codec, frame: Any) -> Any:
+    """A frame as plain data, by a library that is not the codec's own."""
+    encoded = codec.encode(frame)
+    return msgpack.unpackb(encoded) if codec.binary else json.loads(encoded)
+
+
+@pytest.fixture(params=["json", "msgpack"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """Each encoding."""
+    return CODECS[request.param]
+
+
+def test_bytes_and_frames(codec_vector: Plain, codec: Codec, equal: Equal) -> None:
+    """What is a frame is read as it is told, and written so that another library reads the same; what is none is
+    refused as `invalid`, with the request's id where that can be read."""
+    message = message_of(codec_vector, codec)
+    if message is None:
+        pytest.skip(f"not in {codec.name}")
+    decode = codec.decode_client if codec_vector["from"] == "client" else codec.decode_server
+    if "frame" in codec_vector:
+        found = plain(codec, decode(message))
+        assert equal(found, codec_vector["frame"]), found
+        again = plain(codec, decode(codec.encode(codec_vector["frame"])))
+        assert equal(again, codec_vector["frame"]), again
+        return
+    with pytest.raises(Malformed) as refused:
+        decode(message)
+    assert refused.value.code == "invalid"
+    assert refused.value.message
+    assert refused.value.request_id == codec_vector["invalid"].get("id")
+
+
+def test_every_type_of_frame_has_a_vector(all_documents: dict[str, Plain]) -> None:
+    """No frame was added without one."""
+    told = {
+        vector["frame"]["type"]
+        for document in all_documents.values()
+        if document["kind"] == "codec"
+        for vector in document["vectors"]
+        if "frame" in vector
+    }
+    client = "connect subscribe unsubscribe call cancel publish history presence refresh pong"
+    server = "connected subscribed reply error event presence gap unsubscribed ping move"
+    assert told == {*client.split(), *server.split()}
