@@ -24,6 +24,9 @@ __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "decode_data", "encode_data"]
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+# A frame adds a few levels of its own to its data, and clients take 64.
+_DATA_NESTING: Final = 56
+
 # What msgspec 0.22 can raise on hostile bytes: its own errors, deep nesting, and invalid UTF-8
 # inside MessagePack strings (`UnicodeDecodeError` is a ValueError).
 _DECODE_ERRORS: Final = (msgspec.MsgspecError, RecursionError, ValueError, MemoryError)
@@ -213,8 +216,19 @@ CODECS: Final[dict[str, Codec]] = {codec.subprotocol: codec for codec in (JSON, 
 
 
 def encode_data(value: Any) -> bytes:
-    """Encode `data` in its canonical form, JSON, as logs and buses carry it."""
-    return JSON.encode(value)
+    """Encode `data` in its canonical form, JSON, as logs and buses carry it.
+
+    Raises:
+        ValueError: it holds what not every client can (ENC-3): an integer beyond 2^53 - 1, or nesting too deep for a
+            frame to carry.
+        TypeError: it holds what has no form.
+    """
+    data = JSON.encode(value)
+    try:
+        scan_json(data, _DATA_NESTING)
+    except Malformed as exc:
+        raise ValueError(f"{exc.message} Carry large numbers as strings, and nest less.") from None
+    return data
 
 
 def decode_data(decoder: _Decoder[T], data: bytes | Raw) -> T:

@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, cast
 
-import msgspec
 import sqlalchemy as sa
 import structlog
 
 from backchannel_protocol import Refused
+from backchannel_protocol.codec import encode_data
 
 from ..broker.broker import Envelope
 from ..relay.relay import Failure, Reply
@@ -45,7 +45,6 @@ __all__ = ["Batch", "RunAlone"]
 
 log = structlog.get_logger(__name__)
 
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class RunAlone(Exception):
@@ -199,7 +198,7 @@ class Batch:
         try:
             running = cast("Coroutine[Any, Any, Any]", declaration.handler(context, work.value))
             answer = await within(running, seconds)
-            data = _encode(answer)
+            data = encode_data(answer)
         except TimeIsOut:
             in_time = False
             failure = failure_of_time(declaration.name, seconds)

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import msgspec
 import structlog
 
 from backchannel_protocol import Refused
+from backchannel_protocol.codec import encode_data
 
 from ..relay.relay import Failure, Reply
 from .failures import CANCELLED, DEFECT, INTERNAL, STOPPED, TOO_LATE, failure_of_refusal, failure_of_time, too_large
@@ -25,7 +25,6 @@ __all__ = ["QueryRunner"]
 
 log = structlog.get_logger(__name__)
 
-_encode: Final = msgspec.json.Encoder().encode
 
 # How long queries may keep the loop for themselves in one turn, in seconds.
 _TURN: Final = 0.005
@@ -165,7 +164,7 @@ class QueryRunner:
         failure: Failure
         try:
             answer = await declaration.handler(context, work.value)
-            data = _encode(answer)
+            data = encode_data(answer)
         except Refused as exc:
             failure = failure_of_refusal(exc, declaration.name, context.errors)
         except (Exception, asyncio.CancelledError) as exc:

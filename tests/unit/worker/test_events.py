@@ -203,3 +203,32 @@ async def test_command_counts_although_its_events_cannot_be_published(start_work
         await bench.worker.stop()
     assert [e.offset for e in await bench.log("room:a")] == [1]
     assert "events could not be published" in [entry["event"] for entry in logs]
+
+
+@app.command("note.number")
+class Number(Command[Count]):
+    """Publish or answer a number."""
+
+    published: int
+    answered: int
+
+
+@app.handle(Number)
+async def number(ctx: Context, request: Number) -> Count:
+    """Publish one, answer the other."""
+    ctx.publish("room:a", Written(request.published * 2))
+    return Count(request.answered * 2)
+
+
+@pytest.mark.parametrize(("published", "answered"), [(2**53 - 1, 1), (1, 2**53 - 1)])
+async def test_no_handler_makes_what_clients_cannot_hold(
+    start_worker: StartWorker, published: int, answered: int
+) -> None:
+    """ENC-3: an event or a reply with an integer beyond 2^53 - 1 fails its command, and nothing of it is kept."""
+    bench = await start_worker(app)
+    with capture_logs() as logs:
+        failure = await bench.refusal("note.number", {"published": published, "answered": answered})
+    assert (failure.code, failure.outcome) == ("internal", "none")
+    assert any("as strings" in str(entry.get("exc_info", "")) for entry in logs)
+    assert await bench.log("room:a") == []
+    assert (await bench.call("note.number", {"published": 1, "answered": 1}))["count"] == 2
