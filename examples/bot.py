@@ -72,12 +72,7 @@ def load() -> str:
 
 def make_bot(url: str, token: str, join: list[str], chance: random.Random, state: str | None = None) -> Bot:
     """The bot with its commands."""
-    bot = Bot(url, token=token, state=state)
-
-    @bot.on_start
-    async def enter() -> None:
-        for channel in join:
-            await bot.client.call("channel.join", {"channel": channel})
+    bot = Bot(url, token=token, join=join, state=state)
 
     @bot.command("roll")
     async def answer_roll(event: BotEvent[Any], dice: Dice = "1d6") -> None:

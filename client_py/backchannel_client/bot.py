@@ -64,6 +64,7 @@ class Bot:
         *,
         token: Token | None = None,
         codec: Codec = JSON,
+        join: Sequence[str] = (),
         channels: Sequence[str] = (),
         state: str | os.PathLike[str] | StateFile | None = None,
         at_once: int = 64,
@@ -73,7 +74,8 @@ class Bot:
     ) -> None:
         """Make a bot that connects to `url`, or lives on a `client` made by the app.
 
-        `channels` are listened to whatever `channel.list` says. At most `at_once` channels have an
+        Of the chat channels in `join` it becomes a member first; `channels` are listened to whatever
+        `channel.list` says. At most `at_once` channels have an
         event handled at the same time. `queue` is how many events of a channel may wait here; past
         that they wait in the channel's log, and are asked for again. `help_command` is the command
         that tells what the bot can do; None: there is none.
@@ -83,6 +85,7 @@ class Bot:
         if at_once < 1 or queue < 1:
             raise ValueError("at_once and queue must be at least 1.")
         self.client = client or Client(url, token=token, codec=codec, name="backchannel-python-bot", open_timeout=None)
+        self._join = tuple(join)
         self._always = frozenset(channels)
         self._state = StateFile(state) if isinstance(state, str | os.PathLike) else state
         self._at_once = asyncio.Semaphore(at_once)
@@ -180,7 +183,7 @@ class Bot:
 
         Raises:
             ConnectionClosed: the server ended the bot's access for good.
-            Refused: the server will not say what the bot is a member of.
+            Refused: the server will not let the bot join, or not say what it is a member of.
             StateError: the state file is another bot's, is in use, or cannot be written.
         """
         if self._state is not None:
@@ -235,6 +238,8 @@ class Bot:
             await self._state.claim(self.user, self.client.url)
         for start in self._starters:
             await start()
+        for channel in self._join:
+            await self._ask_patiently("channel.join", {"channel": channel})
         for channel in self._always:
             self._listen(channel)
         own = f"user:{self.user}"

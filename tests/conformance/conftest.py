@@ -65,7 +65,12 @@ def is_for(dialogue: Plain, side: str) -> bool:
 
 
 SUITES: dict[str, Callable[[], list[Plain]]] = {
-    "codec_vector": lambda: list(vectors("codec")),
+    "codec_vector": lambda: [
+        {**vector, "encoding": encoding}
+        for vector in vectors("codec")
+        for encoding in ("json", "msgpack")
+        if vector.keys() & {encoding, f"{encoding}_hex"}
+    ],
     "handshake": lambda: list(vectors("handshakes")),
     "server_dialogue": lambda: [vector for vector in vectors("dialogues") if is_for(vector, "server")],
     "client_dialogue": lambda: [vector for vector in vectors("dialogues") if is_for(vector, "client")],
@@ -77,8 +82,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for argument, suite in SUITES.items():
         if argument in metafunc.fixturenames:
             found = suite()
-            names = [f"{vector['file'].partition('/')[2].removesuffix('.json')}/{vector['name']}" for vector in found]
-            metafunc.parametrize(argument, found, ids=names)
+            metafunc.parametrize(argument, found, ids=[called(vector) for vector in found])
+
+
+def called(vector: Plain) -> str:
+    """What a vector is called in the reports of tests."""
+    folder, _, name = f"{vector['file'].removesuffix('.json')}/{vector['name']}".partition("/")
+    return f"{name}-{vector['encoding']}" if folder == "codec" else name
 
 
 @pytest.fixture

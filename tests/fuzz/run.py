@@ -71,10 +71,13 @@ def with_atheris(target: Target, seconds: float) -> bool:
         command = [sys.executable, "-m", module, target.name, f"{seconds:.0f}", str(corpus), str(SEEDS / target.name)]
         command += ["-max_len=4096", "-timeout=10", "-rss_limit_mb=1024"]
         command += [f"-artifact_prefix={SEEDS / target.name}/found_"]
+        before = set(target.seeds())
         with log.open("wb") as errors:
             is_well = subprocess.run(command, stderr=errors, check=False).returncode == 0
         if sys.stdout.isatty():
             print()
+        for path in set(target.seeds()) - before:
+            print(f"Kept: {path.rename(path.with_suffix('.bin'))}")
         if not is_well:
             print(log.read_text(errors="replace")[-4000:], flush=True)
     return is_well

@@ -127,7 +127,7 @@ async def test_a_revoked_key_is_no_key(running_server: Any, http: httpx2.AsyncCl
 
 
 async def test_small_answers_leave_at_once(running_server: Any, http: httpx2.AsyncClient) -> None:
-    """Head and body of an answer are two writes: held back until the peer acknowledges the first, each answer would take
+    """Head and body of an answer are two writes: held back until the peer acknowledges the first, each would take
     40 ms."""
     await http.get("/healthz")
     began = time.perf_counter()

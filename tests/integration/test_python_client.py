@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 LOBBY = "chat:lobby"
+FLAGS = ("--drain", "1", "--calls", "100000", "--burst", "100000", "--recovery", "100000")
 
 STAGE = '''
 """An app with a live channel on which clients publish, and a log that a resume reaches back into not far."""
@@ -92,7 +93,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 @pytest.fixture
 async def stage(make_process: Callable[[], Process], tmp_path: Path) -> Process:
     """A server process that serves the app above."""
-    (tmp_path / "stage.py").write_text(STAGE)  # noqa: ASYNC240
+    (tmp_path / "stage.py").write_text(STAGE)
     process = make_process()
     await process.start("stage:app")
     return process
@@ -168,30 +169,40 @@ async def test_a_killed_server_loses_and_doubles_nothing(process: Process, codec
 async def test_a_server_that_is_replaced_is_left_in_time(process: Process, codec: Codec) -> None:
     """SIGTERM tells clients to move; the next server starts on the same port, and the stream of messages goes on
     without a loss and without anybody noticing but by the states."""
-    halfway = asyncio.Event()
+    begun, replaced = asyncio.Event(), asyncio.Event()
+
+    async def talk(client: Client) -> int:
+        count = 0
+        while not replaced.is_set() or count % 10:
+            await client.call(SendMessage(channel=LOBBY, text=f"message {count}"), timeout=PATIENCE)
+            begun.set()
+            count += 1
+        return count
+
     async with (
         Client(process.url, token=process.token("alice"), codec=codec) as alice,
         Client(process.url, token=process.token("bob"), codec=codec) as bob,
-        bob.subscribe(LOBBY) as sub,
+        bob.subscribe(LOBBY, queue=1_000_000) as sub,
     ):
-        sessions = {bob.session}
-        sending = asyncio.create_task(stream(alice, 60, halfway))
-        await asyncio.wait_for(halfway.wait(), PATIENCE)
+        session = bob.session
+        talking = asyncio.create_task(talk(alice))
+        await asyncio.wait_for(begun.wait(), PATIENCE)
         assert await process.end(signal.SIGTERM) == 0
-        await process.start()
-        await asyncio.wait_for(sending, PATIENCE)
-        heard = await messages(sub, 60)
-        assert [message.text for message in heard] == [f"message {n}" for n in range(60)]
-        assert sub.verdict == "recovered"
-        sessions.add(bob.session)
-        assert len(sessions) == 2
+        await process.start(*FLAGS)
+        replaced.set()
+        count = await asyncio.wait_for(talking, PATIENCE)
+        heard = await messages(sub, count)
+        assert [message.text for message in heard] == [f"message {n}" for n in range(count)]
+        assert [message.seq for message in heard] == list(range(1, count + 1))
+        assert (sub.verdict, sub.gaps) == ("recovered", ())
+        assert bob.session != session
 
 
 @pytest.fixture
 async def process(make_process: Callable[[], Process]) -> Process:
-    """A server process that serves the demo, and drains quickly."""
+    """A server process that serves the demo, drains quickly, and lets one client talk fast."""
     process = make_process()
-    await process.start("--drain", "1")
+    await process.start(*FLAGS)
     return process
 
 

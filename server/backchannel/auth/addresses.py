@@ -40,9 +40,9 @@ def is_reachable(text: str) -> bool:
     """Whether an operator can have meant this address: also private ones, but not link-local ones, where clouds keep
     the machine's credentials, nor those that are no single host."""
     address = _plain(text)
-    return address is not None and not (
-        address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
-    )
+    if address is None or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    return isinstance(address, IPv6Address) or not address.is_reserved
 
 
 def is_loopback(text: str) -> bool:

@@ -174,9 +174,7 @@ class FrameReader:
         self._need = 0
         self._fragments: _Fragments | None = None
 
-    def feed(
-        self, data: bytes, message: Callable[[bytes], None], control: Callable[[int, bytes], None]
-    ) -> None:
+    def feed(self, data: bytes, message: Callable[[bytes], None], control: Callable[[int, bytes], None]) -> None:
         """Take what one read brought: `message(payload)` and `control(opcode, payload)`, in order.
 
         Raises:
@@ -294,7 +292,9 @@ class FrameReader:
             if not byte & _FIN:
                 raise FramingError(CloseCode.PROTOCOL_ERROR, "A control frame must not be fragmented.")
             if second & 0x7F > _SMALL:
-                raise FramingError(CloseCode.PROTOCOL_ERROR, "A control frame holds at most 125 bytes, told in one byte.")
+                raise FramingError(
+                    CloseCode.PROTOCOL_ERROR, "A control frame holds at most 125 bytes, told in one byte."
+                )
         elif opcode == CONTINUATION:
             if self._fragments is None:
                 raise FramingError(CloseCode.PROTOCOL_ERROR, "A continuation continues nothing.")

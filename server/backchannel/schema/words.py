@@ -32,8 +32,11 @@ _PLAIN: Final[dict[type[types.Type], str]] = {
 
 def doc_of(cls: type[Any]) -> str:
     """A class's own docstring, on one line."""
-    doc = class_of(cls).__doc__
-    return " ".join(inspect.cleandoc(doc).split()) if doc else ""
+    of = class_of(cls)
+    # Dataclasses and named tuples without a docstring get their signature as one.
+    if not of.__doc__ or of.__doc__.startswith(f"{of.__name__}("):
+        return ""
+    return " ".join(inspect.cleandoc(of.__doc__).split())
 
 
 def meaning(request: RequestDeclaration) -> str:

@@ -43,7 +43,8 @@ class Recording:
 
     def _keep(self, _logger: WrappedLogger, method: str, entry: EventDict) -> EventDict:
         time = datetime.fromtimestamp(self._loop.wall(), UTC).isoformat(timespec="milliseconds")
-        self.entries.append({**entry, "level": method, "time": time})
+        level = "error" if method == "exception" else method
+        self.entries.append({**entry, "level": level, "time": time})
         failure = entry.pop("exc_info", None)
         told = " ".join(f"{name}={value!r}" for name, value in entry.items() if name != "event")
         return {"msg": f"{time} {entry.get('event')} {told}".rstrip(), "exc_info": failure}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import math
 import selectors
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -23,7 +22,7 @@ Ts = TypeVarTuple("Ts")
 EPOCH: Final = 1_893_456_000
 """Where the wall clock of a `VirtualLoop` begins: the first second of 2030, UTC. Unix seconds."""
 
-PATIENCE: Final = 86_400.0
+PATIENCE: Final = 4 * 3600.0
 """Virtual seconds that may pass while a test waits for something, until it counts as stuck."""
 
 _NANO: Final = 1_000_000_000
@@ -148,8 +147,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return ready
         if timeout is None:
             raise Stuck("The test waits for something that nothing will bring: no callback and no timer is left.")
-        # Upwards, so that a remainder too small for the clock is never waited for again and again.
-        self._nanoseconds += math.ceil(timeout * _NANO)
+        self._nanoseconds += max(1, round(timeout * _NANO))
         if self._nanoseconds > self._until:
             self.be_patient()
             raise Stuck(

@@ -33,6 +33,7 @@ class SandboxRelay:
         self._ids = counting(1)
         self._open: dict[int, tuple[MemoryRelay, Request]] = {}
         self._told: dict[tuple[int, int], int] = {}
+        self._on_the_way: set[int] = set()
         self._receive: Callable[[Sequence[Request]], None] | None = None
         self._cancel: Callable[[int], None] | None = None
         self._requests: list[Fault[Request]] = []
@@ -131,18 +132,24 @@ class SandboxRelay:
             if late is None:
                 now.append(renamed)
             else:
+                self._on_the_way.add(renamed.id)
                 self._loop.call_later(late.seconds, self._hand_over, [renamed])
         self._hand_over(now)
 
     def _hand_over(self, requests: list[Request]) -> None:
         # Who was given up on the way is not asked for any more, and who comes when no worker is there is lost.
         wanted = [request for request in requests if request.id in self._open]
+        self._on_the_way.difference_update(request.id for request in requests)
         if wanted and self._receive is not None:
             self._receive(wanted)
 
     def _give_up(self, relay: MemoryRelay, request_id: int) -> None:
         told = self._told.get((id(relay), request_id))
-        if told is not None and self._cancel is not None:
+        if told is None:
+            return
+        if told in self._on_the_way:
+            self._close(told)
+        elif self._cancel is not None:
             self._cancel(told)
 
     def _close(self, told: int) -> tuple[MemoryRelay, Request] | None:

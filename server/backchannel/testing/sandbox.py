@@ -245,6 +245,7 @@ class Sandbox:
         def token() -> str:
             return self.token(user, lifetime=lifetime, channels=channels, caps=caps)
 
+        self._loop.be_patient()
         link = self.link()
         chance = self._chance(f"client {len(self._links)}")
         client = SandboxClient(link, chance=chance, codec=codec, **{"token": token, **options})
@@ -274,6 +275,7 @@ class Sandbox:
             ConnectionClosed: the gateway did not take the connection.
             AssertionError: the session was refused.
         """
+        self._loop.be_patient()
         link = self.link()
         wire = Wire(link, await link.connect(URL, codec, header), codec, pongs=pongs)
         self._stack.push_async_callback(wire.close)

@@ -75,7 +75,7 @@ async def test_a_query_by_url_is_the_same_query(http: httpx2.AsyncClient) -> Non
     """GET with parameters answers as POST with a body: reply, positions, nothing kept by caches."""
     for text in ("one", "two", "three"):
         await http.post("/v1/message.send", json={"channel": "chat:lobby", "text": text})
-    data = {"channel": "chat:lobby", "limit": 2, "after": 0}
+    data: dict[str, str | int] = {"channel": "chat:lobby", "limit": 2, "after": 0}
     asked, posted = await http.get("/v1/message.list", params=data), await http.post("/v1/message.list", json=data)
     assert asked.status_code == 200
     assert [message["text"] for message in asked.json()["messages"]] == ["one", "two"]

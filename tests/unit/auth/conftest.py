@@ -68,7 +68,7 @@ class Issuer:
         self.private[kid] = (algorithm, made)
         return self
 
-    def jwk(self, kid: str, **more: Any) -> dict[str, Any]:
+    def jwk(self, kid: str, /, **more: Any) -> dict[str, Any]:
         """A public key; None takes a member out."""
         algorithm, private = self.private[kid]
         codec: Any = jwt.get_algorithm_by_name(algorithm)

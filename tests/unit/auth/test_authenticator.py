@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from backchannel.auth.authenticator import API_KEY_PREFIX, SecretAuthenticator
+from backchannel.auth.claims import TokenRules
+from backchannel.auth.key_sets import KeySets
 from backchannel.auth.principal import Principal
 from backchannel_protocol import Refused
 from backchannel_protocol.limits import USER_RE
@@ -98,3 +101,50 @@ async def test_an_api_key_acts_for_no_nonsense(make: Make, user: str) -> None:
     """A name outside the grammar would reach channels, keys and logs."""
     with pytest.raises(Refused, match="invalid"):
         await make().api_key(GOOD_KEY, user)
+
+
+async def test_each_kind_of_token_goes_to_its_own_keys(
+    secret: bytes, now: float, forge: Callable[..., str], issuer: Any, place: Any
+) -> None:
+    """The secret's and an issuer's tokens, side by side; neither verifier takes the other's."""
+    key_sets = KeySets([(issuer.name, "there", place)], TokenRules())
+    authenticator = SecretAuthenticator(secret, {}.get, guests=False, key_sets=key_sets, wall=lambda: now)
+    assert (await authenticator.token(forge({"sub": "bob", "exp": now + 60}))).user == "bob"
+    assert (await authenticator.token(issuer.token("k1"))).user == "alice"
+    with pytest.raises(Refused, match="unauthenticated"):
+        await authenticator.token(forge(header={"alg": "ES256", "kid": "k1"}))
+
+
+async def test_without_a_secret_only_issuers_sign(now: float, forge: Callable[..., str], issuer: Any, place: Any) -> None:
+    """An empty secret is not a secret."""
+    key_sets = KeySets([(issuer.name, "there", place)], TokenRules())
+    authenticator = SecretAuthenticator(b"", {}.get, guests=False, key_sets=key_sets, wall=lambda: now)
+    assert (await authenticator.token(issuer.token("k1"))).user == "alice"
+    for token in (forge(key=b""), forge(header={"alg": "none"}, signature=b"")):
+        with pytest.raises(Refused, match="unauthenticated"):
+            await authenticator.token(token)
+
+
+async def test_revocation_is_asked_each_time(secret: bytes, now: float, forge: Callable[..., str]) -> None:
+    """Also for a token that is remembered as verified."""
+    revoked: set[str] = set()
+
+    def check(principal: Principal) -> None:
+        if principal.user in revoked:
+            raise Refused("unauthenticated", "revoked")
+
+    authenticator = SecretAuthenticator(secret, {}.get, guests=False, check=check, wall=lambda: now)
+    assert (await authenticator.token(forge())).user == "alice"
+    revoked.add("alice")
+    with pytest.raises(Refused, match="revoked"):
+        await authenticator.token(forge())
+
+
+async def test_a_guests_token_keeps_the_installations_rules(secret: bytes, now: float) -> None:
+    """It names the issuer and audience that are asked for, and lives no longer than is allowed."""
+    rules = TokenRules("shop", ("web",), lifetime=3600)
+    authenticator = SecretAuthenticator(secret, {}.get, guests=True, rules=rules, wall=lambda: now)
+    guest = await authenticator.token(None)
+    assert guest.expires == now + 3600
+    assert guest.issued_at == now
+    assert (await authenticator.token(guest.issued)).user == guest.user

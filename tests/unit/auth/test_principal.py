@@ -36,3 +36,11 @@ def test_a_cap_matches_exactly_or_by_its_beginning(
 ) -> None:
     """Only a trailing * is a pattern; case and verb count; no caps at all leave everything open."""
     assert Principal(user="alice", id="user:alice", caps=caps).may(verb, what) is expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "key"), [("user:alice", None), ("key:3f:alice", "3f"), ("key:3f:", "3f"), ("user:key:x", None)]
+)
+def test_a_principal_knows_its_api_key(scope: str, key: str | None) -> None:
+    """By the scope of its idempotency keys."""
+    assert Principal(user="alice", id=scope).api_key == key

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from backchannel.auth.secret import MIN_SECRET, development_secret_file, local_secret, signing_secret
+from backchannel.auth.secret import (
+    MIN_SECRET,
+    development_secret_file,
+    local_secret,
+    previous_secret,
+    signing_secret,
+)
 from backchannel.settings import ConfigurationError, Settings
 
 
@@ -96,3 +102,22 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_cure(tmp_path: Path) ->
     (tmp_path / "data").touch()
     with pytest.raises(ConfigurationError, match="data folder"):
         signing_secret(settings(tmp_path, dev=True))
+
+
+def test_the_previous_secret_needs_one_that_came_after(tmp_path: Path) -> None:
+    """A rotation has two sides; both secrets must be able to serve."""
+    both = Settings(data=str(tmp_path), secret="n" * 32, secret_previous="o" * 32)
+    assert previous_secret(both) == b"o" * 32
+    assert previous_secret(Settings(secret="n" * 32)) == b""
+    with pytest.raises(ConfigurationError, match="BACKCHANNEL_SECRET"):
+        previous_secret(Settings(secret_previous="o" * 32))
+    with pytest.raises(ConfigurationError, match="previous signing secret has 5 bytes"):
+        previous_secret(Settings(secret="n" * 32, secret_previous="short"))
+
+
+def test_issuers_with_keys_of_their_own_need_no_secret(tmp_path: Path) -> None:
+    """Unless guests are let in, whose tokens somebody must sign."""
+    jwks = ("https://id.example.org=keys.json",)
+    assert signing_secret(Settings(data=str(tmp_path), jwks=jwks)) == b""
+    with pytest.raises(ConfigurationError, match="Guests"):
+        signing_secret(Settings(data=str(tmp_path), jwks=jwks, guests=True))

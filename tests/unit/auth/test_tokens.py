@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backchannel.auth.claims import TokenRules
 from backchannel.auth.principal import Principal
 from backchannel.auth.remembered import Remembered
 from backchannel.auth.tokens import MAX_TOKEN, TokenVerifier, issue_token
@@ -298,3 +299,34 @@ def test_no_caps_take_nothing_away_and_empty_caps_everything(
     assert (free.caps, bound.caps) == (None, ())
     assert free.may("call", "x.y")
     assert not bound.may("call", "x.y")
+
+
+# Rotation, issuer, audience, lifetime
+
+
+def test_the_secret_before_this_one_is_good_too(forge: Forge, secret: bytes, now: float) -> None:
+    """For as long as it is named; a third is nobody's."""
+    old = b"o" * 32
+    rotating = TokenVerifier(secret, old)
+    assert rotating.verify(forge(), now).user == rotating.verify(forge(key=old), now).user == "alice"
+    assert "secret" in refusal(rotating, forge(key=b"x" * 32), now)
+    assert "secret" in refusal(TokenVerifier(secret), forge(key=old), now)
+
+
+def test_an_issued_token_keeps_the_rules(secret: bytes, now: float) -> None:
+    """`iss` and `aud` are filled in, and the id by which it can be revoked."""
+    rules = TokenRules("shop", ("web", "app"), lifetime=60)
+    token = issue_token(secret, "alice", lifetime=60, token_id="t1", rules=rules, now=now + 0.1239)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (claims["iss"], claims["aud"], claims["jti"], claims["iat"]) == ("shop", "web", "t1", now + 0.123)
+    assert TokenVerifier(secret, rules=rules).verify(token, now).token_id == "t1"
+    with pytest.raises(ValueError, match="token_lifetime"):
+        issue_token(secret, "alice", lifetime=61, rules=rules)
+    with pytest.raises(ValueError, match="id"):
+        issue_token(secret, "alice", lifetime=60, token_id="")
+
+
+@pytest.mark.parametrize("crit", [["exp"], ["b64"], [], None, "x"])
+def test_an_extension_is_refused(forge: Forge, verifier: TokenVerifier, now: float, crit: Any) -> None:
+    """RFC 7515 section 4.1.11: whoever does not know what must be known says so."""
+    assert "crit" in refusal(verifier, forge(header={"alg": "HS256", "b64": True, "crit": crit}), now)

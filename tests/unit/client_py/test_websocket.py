@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-import os
-import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, redirect_stdout
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +14,6 @@ from websockets.http11 import Request, Response
 
 from backchannel_client import Client, ConnectionClosed
 from backchannel_protocol import CODECS, JSON, Codec, Limits, frames
-
-README = Path(__file__).parents[3] / "client_py" / "README.md"
 
 
 async def answer(connection: ServerConnection) -> None:
@@ -152,24 +145,6 @@ async def test_what_is_no_address() -> None:
     with pytest.raises(ConnectionClosed, match="ws://host:port/ws"):
         async with Client("http://127.0.0.1:1/ws", token="good", open_timeout=None):
             pass
-
-
-async def test_the_readme_works_when_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first Python block of the README, against a server on another port."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
-    monkeypatch.setitem(os.environ, "BACKCHANNEL_TOKEN", "good")
-    async with running() as url:
-        program = blocks[0].replace("ws://127.0.0.1:8000/ws", url)
-        assert url in program
-        out = io.StringIO()
-
-        def run() -> None:
-            with redirect_stdout(out):
-                exec(compile(program, str(README), "exec"), {"__name__": "__main__"})
-
-        async with asyncio.timeout(10):
-            await asyncio.to_thread(run)
-    assert out.getvalue() == "alice: Hello from Python\n"
 
 
 def test_json_is_the_default() -> None:

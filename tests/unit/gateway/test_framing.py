@@ -142,6 +142,17 @@ def test_violations(masked: Masked, data: bytes, code: CloseCode) -> None:
         assert seen.error.reason.endswith(".")
 
 
+@pytest.mark.parametrize("nonsense", [b"\xff", b"\xed\xa0\x80", b"\xf4\x90", b"\xc3\x28"])
+def test_fragments_that_no_other_can_mend(masked: Masked, nonsense: bytes) -> None:
+    """Text that is not UTF-8 is refused with the fragment that breaks it; a character cut in two is not yet broken."""
+    begun = masked(b"\xf0\x9f", fin=False) + masked(b"\x98", 0, fin=False) + masked(b"\x80\xc3", 0, fin=False)
+    assert read([begun]) == ([], None)
+    seen = read([begun + masked(b"\xa9", 0, fin=False), masked(nonsense, 0, fin=False)])
+    assert seen.error is not None
+    assert seen.error.code == CloseCode.INVALID_TEXT
+    assert read([begun + masked(b"\xa9", 0)]) == ([(0, "\U0001f600\u00e9".encode())], None)
+
+
 def test_text_on_a_binary_subprotocol(masked: Masked) -> None:
     """Each subprotocol has one kind of message."""
     seen = read([masked(b"{}", TEXT)], BINARY)

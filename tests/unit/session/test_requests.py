@@ -245,3 +245,18 @@ def test_the_bucket(steps: list[float], expected: list[float]) -> None:
         now += step
         waits.append(bucket.take(now))
     assert waits == expected
+
+
+def test_a_refresh_subscribes_what_only_the_new_token_names(make_peer: MakePeer) -> None:
+    """As after `connect` (CONN-21); what the client listens to or let go of is left alone, and the limit holds."""
+    peer = make_peer()
+    peer.open(channels=("chat:a", "chat:gone"))
+    peer.ask(f.Unsubscribe, channel="chat:gone")
+    peer.listen("chat:mine")
+    request_id, _ = peer.ask(f.Refresh, token="new")
+    channels = ("chat:a", "chat:gone", "chat:mine", "chat:b")
+    effects = peer.session.authenticated(
+        request_id, Principal(user="alice", id="user:alice", channels=channels), peer.wall
+    )
+    assert [type(effect) for effect in effects] == [e.Send, e.Subscribe]
+    assert [effect.subscription.channel for effect in effects if isinstance(effect, e.Subscribe)] == ["chat:b"]

@@ -38,12 +38,13 @@ def test_the_secrets_alone_have_no_flag() -> None:
 
 def test_the_secret_is_not_shown() -> None:
     """Neither `repr` nor rich shows it, and both tell whether there is one."""
-    settings = Settings(secret=SECRET)
+    settings = Settings(secret=SECRET, secret_previous=SECRET)
     out = io.StringIO()
     Console(file=out, width=1000).print(settings)
     for shown in (repr(settings), str(settings), f"{settings}", out.getvalue()):
         assert SECRET not in shown
         assert "secret='***'" in shown
+        assert "secret_previous='***'" in shown
     assert "secret=''" in repr(Settings())
 
 

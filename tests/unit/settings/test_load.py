@@ -194,3 +194,21 @@ def test_a_wrong_secret_is_not_repeated_in_the_error() -> None:
     with pytest.raises(ConfigurationError, match=r"^secret in") as raised:
         load(environ={})
     assert "private" not in str(raised.value)
+
+
+def test_the_previous_secret_may_be_in_a_file_too() -> None:
+    """A rotation moves a file's name from one setting to the other."""
+    Path("old").write_text(f"{SECRET}\n")
+    loaded = load({"secret_previous_file": "old"}, environ={"BACKCHANNEL_SECRET": "n" * 32})[0]
+    assert (loaded.secret, loaded.secret_previous) == ("n" * 32, SECRET)
+    with pytest.raises(ConfigurationError, match="--secret-previous-file: gone"):
+        load({"secret_previous_file": "gone"}, environ={})
+
+
+def test_key_sets_are_written_as_issuer_and_source() -> None:
+    """In a variable separated by commas; what has no source, or no issuer, is told."""
+    one, two = "https://a.example=https://a.example/k?x=1", "b=keys.json"
+    assert load(environ={"BACKCHANNEL_JWKS": f"{one}, {two}"})[0].jwks == (one, two)
+    for text in ("https://a.example/k", "=keys.json", "a="):
+        with pytest.raises(ConfigurationError, match="https://id"):
+            load(environ={"BACKCHANNEL_JWKS": text})

@@ -140,8 +140,10 @@ async def beat(publisher: Publisher) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give the app above to every test that has a sandbox and names no app."""
-    if "sandbox" in getattr(item, "fixturenames", ()) and item.get_closest_marker("sandbox") is None:
-        item.add_marker(pytest.mark.sandbox(app))
+    if "sandbox" in getattr(item, "fixturenames", ()):
+        marker = item.get_closest_marker("sandbox")
+        if marker is None or not marker.args:
+            item.add_marker(pytest.mark.sandbox(app, **(marker.kwargs if marker else {})), append=False)
 
 
 @pytest.fixture
