@@ -6,12 +6,15 @@ What a step and a placeholder mean is said in `protocol/vectors/README.md`; the 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import selectors
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cache
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
@@ -101,6 +104,23 @@ def all_documents() -> dict[str, Plain]:
 def common_facts() -> Plain:
     """`common.json`."""
     return common()
+
+
+@pytest.fixture
+def beside() -> Callable[[str], ModuleType]:
+    """Loads a file of this folder that is no test. Tests belong to no package, so they cannot import it."""
+
+    def load(name: str) -> ModuleType:
+        known = f"conformance_{name}"
+        if known not in sys.modules:
+            spec = importlib.util.spec_from_file_location(known, Path(__file__).with_name(f"{name}.py"))
+            assert spec is not None
+            assert spec.loader is not None
+            module = sys.modules[known] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return sys.modules[known]
+
+    return load
 
 
 # Comparing
@@ -217,7 +237,9 @@ class Names:
 
     def fill_known(self, frame: Plain) -> Plain:
         """A frame with the placeholders that are bound, for messages."""
-        return {field: self._bound.get(value, value) if isinstance(value, str) else value for field, value in frame.items()}
+        return {
+            field: self._bound.get(value, value) if isinstance(value, str) else value for field, value in frame.items()
+        }
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The numbers in comments are those of the dialogues; the ids, of the rules.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import random
@@ -39,10 +40,8 @@ class Link:
 
     async def send(self, frame: Frame) -> None:
         """Send; what is lost with the connection is seen to elsewhere."""
-        try:
+        with contextlib.suppress(ConnectionClosed):
             await self.socket.send(json.dumps(frame))
-        except ConnectionClosed:
-            pass
 
     async def receive(self) -> Frame:
         """The next frame."""
@@ -163,7 +162,7 @@ class Stranger:
                     return
                 if self._link is not None:
                     return  # Another one took over, and has a follower of its own.
-            await asyncio.sleep(random.uniform(0, bound))  # noqa: S311 - it spreads load
+            await asyncio.sleep(random.uniform(0, bound))
             bound = min(20.0, bound * 2)
 
     async def _connect(self) -> Link:
@@ -209,7 +208,7 @@ class Stranger:
     async def _move(self, old: Link, after: float) -> None:
         """Go over to another connection while the old one still serves (9)."""
         try:
-            await asyncio.sleep(random.uniform(0, after / 2))  # noqa: S311 - it spreads load
+            await asyncio.sleep(random.uniform(0, after / 2))
             new = await self._connect()
         except (OSError, InvalidHandshake, TimeoutError, Ended):
             return  # Nobody else is there: the old connection serves until it is closed, and then backoff does.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from backchannel_protocol import JSON, MSGPACK, Codec, Malformed

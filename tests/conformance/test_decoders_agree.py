@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -90,17 +90,20 @@ def seeds(side: str) -> list[Plain]:
 
 
 integers = st.integers(-(2**53) + 1, 2**53 - 1)
-texts = st.text(max_size=12) | st.sampled_from(["", "chat:lobby", "e1", "a.b", "__proto__", "constructor", "0", "new", "slow"])
+texts = st.text(max_size=12) | st.sampled_from(
+    ["", "chat:lobby", "e1", "a.b", "__proto__", "constructor", "0", "new", "slow"]
+)
 # JavaScript writes a whole number beyond 2^53 as an integer, which ENC-3 refuses: it has no other way to say it.
 floats = st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: not x.is_integer() or abs(x) < 2**53)
 scalars = st.none() | st.booleans() | integers | floats | texts
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
 )
-fields = st.sampled_from(
-    "type id channel data offset epoch verdict from to reason count members joined left revision time positions resume "
-    "since limit key timeout name user subject message code retry outcome details token extra __proto__".split()
-)
+FIELDS: Final = """
+type id channel data offset epoch verdict from to reason count members joined left revision time positions resume since
+limit key timeout name user subject message code retry outcome details token extra __proto__
+"""
+fields = st.sampled_from(FIELDS.split())
 
 
 @st.composite
@@ -124,7 +127,9 @@ def messages(draw: st.DrawFn, encoding: Encoding) -> bytes:
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(message)))
         end = min(len(message), at + draw(st.integers(0, 4)))
-        message[at:end] = draw(st.binary(max_size=4) | st.sampled_from([b'"', b"{", b"}", b",", b"1e999", b"\xc1", b"\xc0"]))
+        message[at:end] = draw(
+            st.binary(max_size=4) | st.sampled_from([b'"', b"{", b"}", b",", b"1e999", b"\xc1", b"\xc0"])
+        )
     return bytes(message)
 
 
@@ -180,8 +185,10 @@ def test_json_and_messagepack_agree(side: str) -> None:
 
 @pytest.mark.parametrize("encoding", CODECS)
 def test_python_and_typescript_agree(encoding: Encoding, typescript: TypeScript) -> None:
-    """What Python reads, TypeScript reads, and reads the same. What only TypeScript reads, since it trusts its server
-    and checks no field, is no frame to Python by its value either: they differ in what they check, not in what they see.
+    """What Python reads, TypeScript reads, and reads the same.
+
+    What only TypeScript reads, since it trusts its server and checks no field, is no frame to Python by its value
+    either: they differ in what they check, not in what they see.
     """
 
     @SETTINGS

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
@@ -128,7 +128,13 @@ class Listener:
     def state(self) -> Plain:
         """It, as dialogues tell it."""
         sub = self.subscription
-        found = {"state": sub.state, "verdict": sub.verdict, "events": self.events, "gaps": self.gaps, "error": self.error}
+        found = {
+            "state": sub.state,
+            "verdict": sub.verdict,
+            "events": self.events,
+            "gaps": self.gaps,
+            "error": self.error,
+        }
         if sub.tracker.position is not None:
             found["position"] = msgspec.to_builtins(sub.tracker.position)
         return found
@@ -303,7 +309,7 @@ class Play:
                 raise AssertionError(f"no such action: {action}")
 
     def _begin(self, step: Plain, work: Coroutine[Any, Any, Any]) -> None:
-        self.done[step.get("as", step["do"])] = asyncio.create_task(work)
+        self.done[str(step.get("as", step["do"]))] = asyncio.create_task(work)
 
     def _outcome(self, name: str, step: Plain) -> None:
         task = self.done[name]
@@ -368,6 +374,7 @@ def test_the_client_plays_its_part(
     on_virtual_time: Callable[[Coroutine[Any, Any, None]], None],
 ) -> None:
     """The client sends what the dialogue says, and nothing else, and its app hears what it says."""
+
     async def play() -> None:
         await Play(client_dialogue, codec, names_of(client_dialogue), equal).run()
 

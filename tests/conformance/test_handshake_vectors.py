@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from backchannel import Server, Settings
@@ -72,8 +72,8 @@ class Peer:
             if "hex" in frame
             else (self._text(frame["text"]) + repeated(frame.get("fill", "")) + frame.get("end", "")).encode()
         )
-        opcode = OPCODES.get(frame["opcode"], frame["opcode"])
-        mask = 0x80 if frame.get("masked", True) else 0
+        opcode: int = OPCODES.get(frame["opcode"], 3)
+        mask: int = 0x80 if frame.get("masked", True) else 0
         size = len(payload)
         length = bytes([mask | size]) if size < 126 else bytes([mask | 126]) + struct.pack(">H", size)
         head = bytes([(0x80 if frame.get("fin", True) else 0) | opcode]) + length

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,17 +23,6 @@ LOBBY = "chat:lobby"
 # How many missed events a resume brings here, and how many are missed for a gap.
 RECOVERY = 5
 TOO_MANY = 12
-
-
-def strangers() -> type[Any]:
-    """The stranger's class; its file is no test and belongs to no package."""
-    spec = importlib.util.spec_from_file_location("stranger", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: type[Any] = module.Stranger
-    return found
 
 
 class Process:
@@ -113,13 +102,12 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
 
 
 @pytest.fixture
-async def enter(process: Process) -> AsyncIterator[Callable[[str], Any]]:
+async def enter(process: Process, beside: Callable[[str], ModuleType]) -> AsyncIterator[Callable[[str], Any]]:
     """Lets strangers into the lobby."""
     inside: list[Any] = []
-    stranger = strangers()
 
     async def come_in(user: str) -> Any:
-        made = stranger(f"ws://127.0.0.1:{process.port}/ws", await process.token(user))
+        made = beside("stranger").Stranger(f"ws://127.0.0.1:{process.port}/ws", await process.token(user))
         inside.append(made)
         async with asyncio.timeout(PATIENCE):
             await made.start(LOBBY)

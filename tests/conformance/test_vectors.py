@@ -81,7 +81,10 @@ def test_placeholders_have_samples(all_documents: dict[str, Plain], common_facts
         for vector in document["vectors"] if document["kind"] == "dialogues" else ():
             told = {**common_facts["values"], **vector.get("values", {})}
             used = set(re.findall(r'"(\$[^"]*)"', json.dumps(vector["steps"])))
-            assert {name for name in used if not name.startswith(("$id", "$key"))} <= told.keys(), (path, vector["name"])
+            assert {name for name in used if not name.startswith(("$id", "$key"))} <= told.keys(), (
+                path,
+                vector["name"],
+            )
 
 
 def test_every_code_is_shown(all_documents: dict[str, Plain]) -> None:

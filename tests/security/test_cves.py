@@ -139,7 +139,12 @@ async def test_ghsa_f53g_frr2_jhpf_a_foreign_page_does_not_connect(target: Targe
     cookie, and a cookie by itself is nobody.
     """
     cookie = f"token={target.token('alice')}; session=1"
-    for origin in ("https://evil.example", "null", f"http://127.0.0.1:{target.port}.evil.example", "http://127.0.0.1:1"):
+    for origin in (
+        "https://evil.example",
+        "null",
+        f"http://127.0.0.1:{target.port}.evil.example",
+        "http://127.0.0.1:1",
+    ):
         answer = await target.raw(target.upgrade(Origin=origin, Cookie=cookie))
         assert answer.startswith(b"HTTP/1.1 403"), origin
     status, _ = await target.http("POST", "/v1/channel.list", Cookie=cookie)
@@ -219,7 +224,7 @@ async def test_cve_2018_1000518_a_compressed_message_is_never_inflated(target: T
 def nested(depth: int) -> bytes:
     """A MessagePack call whose data nests so deep."""
     head = msgpack.packb({"type": "call", "id": 7, "name": "channel.list"})
-    return b"\x84" + head[1:] + msgpack.packb("data") + b"\x91" * depth + b"\xc0"
+    return bytes(b"\x84" + head[1:] + msgpack.packb("data") + b"\x91" * depth + b"\xc0")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +339,16 @@ async def test_cve_2026_45076_no_message_breaks_the_history(target: Target) -> N
     Here it would mean that whoever posts one message takes everybody's past away. What is accepted can be read, by
     history, by the app's own pages, and on resume.
     """
-    texts = ["\u202e\u2066x", "\ufeff", "\U0001f469\u200d" * 50, "\\u0000", "a\u0000b", '"]}', "\ufffe\uffff", "%s{0}$1"]
+    texts = [
+        "\u202e\u2066x",
+        "\ufeff",
+        "\U0001f469\u200d" * 50,
+        "\\u0000",
+        "a\u0000b",
+        '"]}',
+        "\ufffe\uffff",
+        "%s{0}$1",
+    ]
     async with target.session(target.token("alice")) as (socket, _):
         answers: dict[int, dict[str, Any]] = {}
 

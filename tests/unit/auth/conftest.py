@@ -113,10 +113,13 @@ class Place:
         self.asked = 0
         self.failure: Exception | None = None
         self.gate: asyncio.Event | None = None
+        self.reached = asyncio.Event()
+        """Set when somebody has asked."""
 
     async def __call__(self) -> Place:
         """Read it."""
         self.asked += 1
+        self.reached.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:

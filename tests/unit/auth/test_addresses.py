@@ -35,7 +35,18 @@ def test_private_addresses_are_for_whoever_an_operator_names(address: str) -> No
 
 @pytest.mark.parametrize(
     "address",
-    ["169.254.169.254", "fe80::1", "fe80::1%eth0", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "240.0.0.1", "", "example.org"],
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "fe80::1%eth0",
+        "224.0.0.1",
+        "ff02::1",
+        "0.0.0.0",
+        "::",
+        "240.0.0.1",
+        "",
+        "example.org",
+    ],
 )
 def test_nobody_can_mean_these(address: str) -> None:
     """Cloud metadata, multicast, nothing at all, and what is no address."""
@@ -49,7 +60,9 @@ def test_addresses_that_carry_another_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize(("address", "is_it"), [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("10.0.0.1", False)])
+@pytest.mark.parametrize(
+    ("address", "is_it"), [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("10.0.0.1", False)]
+)
 def test_loopback(address: str, is_it: bool) -> None:
     """This machine."""
     assert is_loopback(address) is is_it

@@ -103,22 +103,28 @@ async def test_an_api_key_acts_for_no_nonsense(make: Make, user: str) -> None:
         await make().api_key(GOOD_KEY, user)
 
 
+def no_key(_shown: str) -> None:
+    """There are no API keys."""
+
+
 async def test_each_kind_of_token_goes_to_its_own_keys(
     secret: bytes, now: float, forge: Callable[..., str], issuer: Any, place: Any
 ) -> None:
     """The secret's and an issuer's tokens, side by side; neither verifier takes the other's."""
     key_sets = KeySets([(issuer.name, "there", place)], TokenRules())
-    authenticator = SecretAuthenticator(secret, {}.get, guests=False, key_sets=key_sets, wall=lambda: now)
+    authenticator = SecretAuthenticator(secret, no_key, guests=False, key_sets=key_sets, wall=lambda: now)
     assert (await authenticator.token(forge({"sub": "bob", "exp": now + 60}))).user == "bob"
     assert (await authenticator.token(issuer.token("k1"))).user == "alice"
     with pytest.raises(Refused, match="unauthenticated"):
         await authenticator.token(forge(header={"alg": "ES256", "kid": "k1"}))
 
 
-async def test_without_a_secret_only_issuers_sign(now: float, forge: Callable[..., str], issuer: Any, place: Any) -> None:
+async def test_without_a_secret_only_issuers_sign(
+    now: float, forge: Callable[..., str], issuer: Any, place: Any
+) -> None:
     """An empty secret is not a secret."""
     key_sets = KeySets([(issuer.name, "there", place)], TokenRules())
-    authenticator = SecretAuthenticator(b"", {}.get, guests=False, key_sets=key_sets, wall=lambda: now)
+    authenticator = SecretAuthenticator(b"", no_key, guests=False, key_sets=key_sets, wall=lambda: now)
     assert (await authenticator.token(issuer.token("k1"))).user == "alice"
     for token in (forge(key=b""), forge(header={"alg": "none"}, signature=b"")):
         with pytest.raises(Refused, match="unauthenticated"):
@@ -133,7 +139,7 @@ async def test_revocation_is_asked_each_time(secret: bytes, now: float, forge: C
         if principal.user in revoked:
             raise Refused("unauthenticated", "revoked")
 
-    authenticator = SecretAuthenticator(secret, {}.get, guests=False, check=check, wall=lambda: now)
+    authenticator = SecretAuthenticator(secret, no_key, guests=False, check=check, wall=lambda: now)
     assert (await authenticator.token(forge())).user == "alice"
     revoked.add("alice")
     with pytest.raises(Refused, match="revoked"):
@@ -143,7 +149,7 @@ async def test_revocation_is_asked_each_time(secret: bytes, now: float, forge: C
 async def test_a_guests_token_keeps_the_installations_rules(secret: bytes, now: float) -> None:
     """It names the issuer and audience that are asked for, and lives no longer than is allowed."""
     rules = TokenRules("shop", ("web",), lifetime=3600)
-    authenticator = SecretAuthenticator(secret, {}.get, guests=True, rules=rules, wall=lambda: now)
+    authenticator = SecretAuthenticator(secret, no_key, guests=True, rules=rules, wall=lambda: now)
     guest = await authenticator.token(None)
     assert guest.expires == now + 3600
     assert guest.issued_at == now

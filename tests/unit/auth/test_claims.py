@@ -20,8 +20,7 @@ def judge(now: float, rules: TokenRules, issuer: str | None = None, **claims: An
     try:
         principal_of(json.dumps(said).encode(), now, rules, issuer)
     except Refused as exc:
-        assert exc.code == "unauthenticated"
-        return exc.message
+        return exc.message if exc.code == "unauthenticated" else exc.code
     return None
 
 
@@ -79,8 +78,8 @@ def test_no_token_outlives_the_longest_lifetime(now: float) -> None:
     rules = TokenRules(lifetime=DAY)
     assert judge(now, rules, iat=now, exp=now + DAY) is None
     assert judge(now, rules, exp=now + DAY) is None
-    for iat in ({"iat": now}, {"iat": now - 2 * DAY}, {}):
-        assert "token_lifetime" in (judge(now, rules, exp=now + DAY + 60, **iat) or "")
+    for issued in (now, now - 2 * DAY, None):
+        assert "token_lifetime" in (judge(now, rules, exp=now + DAY + 60, iat=issued) or "")
 
 
 @pytest.mark.parametrize("claims", [{"iat": "now"}, {"iss": 5}, {"jti": ""}, {"jti": "x" * 257}, {"iat": True}])

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from backchannel.auth.fetching import MAX_SIZE, FetchFailed, Fetcher
+from backchannel.auth.fetching import MAX_SIZE, Fetcher, FetchFailed
 from backchannel.settings import ConfigurationError
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -188,7 +188,7 @@ async def test_a_redirect_leads_to_no_other_server_of_this_network(site: Site, f
         "https://user@1.1.1.1/k",
     ):
         site.page("/r", status="302 Found", location=location)
-        with pytest.raises(FetchFailed, match="not where|https URL|user and password"):
+        with pytest.raises(FetchFailed, match=r"not where|https URL|user and password"):
             await fetcher.get(f"{site.url}/r")
 
 
@@ -264,7 +264,7 @@ async def test_the_connection_goes_to_the_checked_address_in_the_hosts_name(tmp_
     assert asked == ["id.example.org"]
     assert f"host: id.example.org:{port}".encode() in site.requests[0].lower()
     asked.clear()
-    with pytest.raises(FetchFailed, match="(?i)certificate|hostname"):
+    with pytest.raises(FetchFailed, match=r"(?i)certificate|hostname"):
         await fetcher.get(f"https://evil.example.org:{port}/k")
     await fetcher.close()
     server.close()

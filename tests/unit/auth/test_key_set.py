@@ -38,8 +38,7 @@ async def test_one_read_serves_everybody_who_waits(keys: KeySet, place: Any) -> 
     """Single flight: a reconnect storm asks the issuer once."""
     place.gate = asyncio.Event()
     waiting = [asyncio.create_task(kids(keys, "k1")) for _ in range(100)]
-    while not place.asked:
-        await asyncio.sleep(0)
+    await place.reached.wait()
     place.gate.set()
     assert await asyncio.gather(*waiting) == [["k1"]] * 100
     assert place.asked == 1
@@ -49,8 +48,7 @@ async def test_who_gives_up_does_not_stop_the_read_for_others(keys: KeySet, plac
     """Cancelling one waiter is its own business."""
     place.gate = asyncio.Event()
     first, second = (asyncio.create_task(kids(keys, "k1")) for _ in range(2))
-    while not place.asked:
-        await asyncio.sleep(0)
+    await place.reached.wait()
     first.cancel()
     place.gate.set()
     assert await second == ["k1"]
