@@ -46,7 +46,9 @@ _ELSE: Final = re.compile(r"[a-z]+:|#|/")
 
 def places() -> dict[str, str]:
     """Where each page goes in the site, by its path from the repository's root."""
-    pages = {str(page.relative_to(ROOT)): str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    pages = {
+        str(page.relative_to(ROOT)): str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")
+    }
     return pages | ELSEWHERE
 
 
@@ -135,7 +137,8 @@ def main() -> int:
             return 1
         if options.serve:
             return serve(folder)
-        command = mkdocs(folder, "build", "--quiet", "--site-dir", str(options.output.resolve()))
+        # Not --quiet: what it keeps quiet, --strict does not see.
+        command = mkdocs(folder, "build", "--site-dir", str(options.output.resolve()))
         return subprocess.run(command, check=False).returncode
 
 

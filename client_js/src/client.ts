@@ -1,6 +1,6 @@
 /** The client: one connection kept alive, and everything that is asked and heard on it. */
 
-import { DEFAULT_BACKOFF } from "./backoff.js";
+import { backoffDelay, DEFAULT_BACKOFF } from "./backoff.js";
 import { json } from "./codec.js";
 import { NORMAL } from "./codes.js";
 import type { Connection, Reason } from "./connection.js";
@@ -122,7 +122,9 @@ export class Client<C extends Contract = Contract> extends Emitter<ClientEvents>
     this.#info = client;
     this.#token = token;
     this.#timers = timers;
-    this.#requests = new Requests(codec, timers, timeout);
+    this.#requests = new Requests(codec, timers, timeout, (pauses) =>
+      backoffDelay(pauses, random(), backoff),
+    );
     this.#subscriptions = new Subscriptions(this.#requests, timers, random, backoff);
     this.#connector = new Connector({
       url,
@@ -226,11 +228,12 @@ export class Client<C extends Contract = Contract> extends Emitter<ClientEvents>
   // Asking
 
   /**
-   * Ask a command or a query. It is sent again, with the same key, on the next connection.
+   * Ask a command or a query. It is sent again, with the same key, on the next connection, and after a while
+   * where the server says that it may have taken effect and can be tried again.
    *
-   * Rejects with `Refused` where the server refuses, and with its code `unavailable` where no answer came
-   * in time; its `outcome` says whether the command may have taken effect. An aborted call rejects with
-   * the signal's reason; its outcome is unknown.
+   * Rejects with `Refused` where the server refuses, with its code `unavailable` where no answer came in
+   * time, and `invalid` for numbers that cannot be sent; its `outcome` says whether the command may have
+   * taken effect. An aborted call rejects with the signal's reason; its outcome is unknown.
    */
   async call<R = unknown, Name extends RequestName<C> = RequestName<C>>(
     name: Name,

@@ -11,6 +11,8 @@ import type { ServerFrame, SUBPROTOCOL_MSGPACK } from "./protocol.gen.js";
 const SUBPROTOCOL: typeof SUBPROTOCOL_MSGPACK = "backchannel.v1.msgpack";
 /** How deep maps and lists may nest, the frame being the first. A server takes less: `limits.nesting`. */
 const NESTING = 64;
+/** From here on JavaScript writes a number in JSON with an exponent, so that it is no integer (ENC-3). */
+const EXPONENT = 1e21;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 const textEncoder = new TextEncoder();
@@ -116,13 +118,19 @@ class Writer {
   }
 
   #number(value: number): void {
-    if (Number.isSafeInteger(value)) this.#integer(value);
-    else if (Number.isFinite(value)) {
-      this.#byte(0xcb);
-      this.#reserve(8);
-      this.#view.setFloat64(this.#size, value);
-      this.#size += 8;
-    } else throw new TypeError(`${value} is no data: numbers are finite.`);
+    if (Number.isSafeInteger(value)) {
+      this.#integer(value);
+      return;
+    }
+    if (!Number.isFinite(value)) throw new RangeError(`${value} cannot be sent: numbers are finite.`);
+    // What the JSON codec cannot say is not said here either: an app may change its codec.
+    if (Number.isInteger(value) && Math.abs(value) < EXPONENT) {
+      throw new RangeError(`${value} cannot be sent: integers end at 2^53 - 1. Send it as a string.`);
+    }
+    this.#byte(0xcb);
+    this.#reserve(8);
+    this.#view.setFloat64(this.#size, value);
+    this.#size += 8;
   }
 
   #integer(value: number): void {

@@ -18,7 +18,7 @@ export interface ClientOptions {
   readonly client?: ClientInfo;
   /** How long one attempt to connect or to be answered may take. 10 by default. */
   readonly timeout?: number;
-  /** The bounds of the wait between attempts to connect: 0.5 and 20 by default. */
+  /** The bounds of the wait between attempts to connect, or to be answered: 0.5 and 20 by default. */
   readonly backoff?: Partial<Backoff>;
   /** Makes the connections; the platform's `WebSocket` by default. */
   readonly WebSocket?: WebSocketConstructor;

@@ -85,25 +85,21 @@ export class Progress {
     // `new` where a position was known, and what a later version may say, misses as much as `gap`.
     if (epoch !== this.#epoch || (asked?.epoch === epoch && offset < asked.offset)) {
       // SUB-2: an offset past the head is void, as one of another epoch is.
-      return this.#reset(epoch, offset, before.offset);
+      return this.#reset(epoch, offset);
     }
     const from = this.#offset;
     this.#jump(offset);
     // What is still missing is told again: this resume could not bring it.
     if (offset <= from && !this.#broken) return undefined;
-    return {
-      from: before.offset,
-      to: this.#offset,
-      epoch,
-      reason: this.#void === undefined ? "trimmed" : "reset",
-    };
+    return this.#void === undefined
+      ? { from: before.offset, to: this.#offset, epoch, reason: "trimmed" }
+      : resetGap(this.#offset, epoch);
   }
 
   /** Take over a `gap` frame. Returns the gap to tell, if it is news. */
   skip(frame: Pick<GapFrame, "epoch" | "from" | "to" | "reason">): Gap | undefined {
     const { epoch, to, reason } = frame;
-    // GAP-5: its offsets are of the new epoch.
-    if (epoch !== this.#epoch) return this.#reset(epoch, to, frame.from);
+    if (epoch !== this.#epoch) return this.#reset(epoch, to);
     const from = this.#offset;
     if (to > from) {
       this.#jump(to);
@@ -143,11 +139,11 @@ export class Progress {
   }
 
   /** Earlier positions are void. The resume goes on asking from there, to be told so, until it is dismissed. */
-  #reset(epoch: string, to: number, from: number): Gap {
+  #reset(epoch: string, to: number): Gap {
     const before = this.resume;
     this.#start(epoch, to);
     this.#void = before;
-    return { from, to, epoch, reason: "reset" };
+    return resetGap(to, epoch);
   }
 
   /** The events up to `to` do not come. */
@@ -161,4 +157,9 @@ export class Progress {
     if (last?.to === from) last.to = to;
     else this.#missing.push({ from, to });
   }
+}
+
+/** GAP-5: its offsets are of the new epoch, of which nothing was heard yet. */
+function resetGap(to: number, epoch: string): Gap {
+  return { from: 0, to, epoch, reason: "reset" };
 }

@@ -3,7 +3,7 @@
 import { byteLength, type Codec, type Message } from "./codec.js";
 import type { Connection } from "./connection.js";
 import { type BackchannelError, Refused } from "./errors.js";
-import type { ClientFrame, Limits, ServerFrame } from "./protocol.gen.js";
+import type { ClientFrame, ErrorFrame, Limits, ServerFrame } from "./protocol.gen.js";
 import { Alarm, type Timers } from "./timers.js";
 
 /** A frame that asks for an answer. */
@@ -39,6 +39,8 @@ interface Open {
   connection: Connection | undefined;
   /** Whether it was ever sent, and so may have taken effect. */
   sent: boolean;
+  /** How often it was answered that its outcome is unknown. */
+  unknowns: number;
   resolve(frame: ServerFrame): void;
   reject(error: unknown): void;
 }
@@ -48,19 +50,26 @@ export class Requests {
   readonly #codec: Codec;
   readonly #timers: Timers;
   readonly #timeout: number;
+  readonly #pause: (pauses: number) => number;
   readonly #open = new Map<number, Open>();
   /** Those that wait to be sent, by rising id, and those that go before them. */
   readonly #urgent = new Set<Open>();
   #waiting = new Set<Open>();
+  /** Those that wait until it is time to send them again. */
+  readonly #paused = new Set<Open>();
   #connection: Connection | undefined;
   #limits: Limits | undefined;
   #lastId = 0;
 
-  /** @param timeout seconds for one attempt */
-  constructor(codec: Codec, timers: Timers, timeout: number) {
+  /**
+   * @param timeout seconds for one attempt
+   * @param pause milliseconds to wait before a request is sent again, after so many such waits
+   */
+  constructor(codec: Codec, timers: Timers, timeout: number, pause: (pauses: number) => number) {
     this.#codec = codec;
     this.#timers = timers;
     this.#timeout = timeout;
+    this.#pause = pause;
   }
 
   /** A number that no request had before. */
@@ -71,8 +80,9 @@ export class Requests {
 
   /**
    * Send a request now or when there is a connection, and wait for its answer. Rejects with `Refused`
-   * for an `error`, with `Refused("unavailable")` when time is over, with the signal's reason when
-   * aborted, and with `TypeError` for data that cannot be encoded.
+   * for an `error`, unless it leaves the outcome unknown and there is time to send it again (CALL-6); with
+   * `Refused("unavailable")` when time is over, `Refused("invalid")` for numbers that cannot be sent, the
+   * signal's reason when aborted, and `TypeError` for data that cannot be encoded.
    */
   ask(frame: RequestFrame, options: RequestOptions): Promise<ServerFrame> {
     return new Promise((resolve, reject) => {
@@ -84,7 +94,7 @@ export class Requests {
       const attempt = (options.attempt ?? this.#timeout) * 1000;
       const open: Open = {
         id: frame.id,
-        message: this.#codec.encode(frame),
+        message: this.#encode(frame),
         again: options.again,
         cancel: options.cancel ?? false,
         urgent: options.urgent ?? false,
@@ -94,6 +104,7 @@ export class Requests {
         alarm: new Alarm(this.#timers),
         connection: undefined,
         sent: false,
+        unknowns: 0,
         resolve,
         reject,
       };
@@ -119,10 +130,12 @@ export class Requests {
   /** Take the answer to a request. Answers that nobody waits for any more are ignored. */
   answer(id: number, frame: ServerFrame): void {
     const open = this.#open.get(id);
-    if (open === undefined) return;
-    this.#forget(open);
-    if (frame.type === "error") open.reject(Refused.of(frame));
-    else open.resolve(frame);
+    if (open?.connection === undefined) return;
+    if (frame.type !== "error" || !this.#againLater(open, frame)) {
+      this.#forget(open);
+      if (frame.type === "error") open.reject(Refused.of(frame));
+      else open.resolve(frame);
+    }
     this.#flush();
   }
 
@@ -156,8 +169,7 @@ export class Requests {
         }),
       );
     }
-    // What is sent again belongs before what came later.
-    this.#waiting = new Set([...this.#waiting].sort((one, other) => one.id - other.id));
+    this.#sort();
     this.#flush();
   }
 
@@ -178,6 +190,39 @@ export class Requests {
     }
   }
 
+  #encode(frame: RequestFrame): Message {
+    try {
+      return this.#codec.encode(frame);
+    } catch (error) {
+      throw error instanceof RangeError ? new Refused("invalid", error.message) : error;
+    }
+  }
+
+  /**
+   * CALL-6: what may have happened is sent again, where that does no harm. Returns whether there is time for it.
+   * What did not happen is refused: whether to try again is the app's decision.
+   */
+  #againLater(open: Open, { retry, outcome, retry_after = 0 }: ErrorFrame): boolean {
+    if (!open.again || !retry || outcome !== "unknown") return false;
+    const pause = retry_after * 1000 + this.#pause(open.unknowns);
+    if (this.#timers.now() + pause >= open.deadline) return false;
+    open.unknowns += 1;
+    open.connection = undefined;
+    this.#paused.add(open);
+    open.alarm.set(pause, () => {
+      this.#paused.delete(open);
+      this.#wait(open);
+      this.#sort();
+      this.#flush();
+    });
+    return true;
+  }
+
+  /** What is sent again belongs before what came later. */
+  #sort(): void {
+    this.#waiting = new Set([...this.#waiting].sort((one, other) => one.id - other.id));
+  }
+
   #wait(open: Open): void {
     open.connection = undefined;
     (open.urgent ? this.#urgent : this.#waiting).add(open);
@@ -188,7 +233,7 @@ export class Requests {
     if (this.#connection === undefined || this.#limits === undefined) return;
     for (const queue of [this.#urgent, this.#waiting]) {
       for (const open of queue) {
-        const sent = this.#open.size - this.#urgent.size - this.#waiting.size;
+        const sent = this.#open.size - this.#urgent.size - this.#waiting.size - this.#paused.size;
         if (sent >= this.#limits.open_requests) return;
         queue.delete(open);
         this.#send(open, this.#connection, this.#limits.frame);
@@ -234,6 +279,7 @@ export class Requests {
     this.#open.delete(open.id);
     this.#urgent.delete(open);
     this.#waiting.delete(open);
+    this.#paused.delete(open);
     open.alarm.clear();
   }
 }

@@ -11,7 +11,7 @@ import { Client, type ClientOptions, type Subscription, type WebSocketLike } fro
 import type { ClientFrame, ConnectedFrame, Limits, ServerFrame } from "../src/protocol.gen.js";
 
 type Listener = (event: never) => void;
-type FrameOf<Type extends ClientFrame["type"]> = Extract<ClientFrame, { readonly type: Type }>;
+export type FrameOf<Type extends ClientFrame["type"]> = Extract<ClientFrame, { readonly type: Type }>;
 
 export const LIMITS: Limits = {
   frame: 65536,

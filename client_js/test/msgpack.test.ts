@@ -39,12 +39,17 @@ const EDGES = [
   "a".repeat(255), "a".repeat(256), "é".repeat(65_535), "a".repeat(65_536), "\ufeff".repeat(300),
   0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, Number.MAX_SAFE_INTEGER,
   -1, -0x20, -0x21, -0x80, -0x81, -0x8000, -0x8001, -0x8000_0000, -0x8000_0001, Number.MIN_SAFE_INTEGER,
-  0.5, -1.25, 1e300, 5e-324, Number.MAX_VALUE, 2 ** 60,
+  0.5, -1.25, 1e300, 5e-324, Number.MAX_VALUE, 1e21, -1e21,
   [], [[]], Array.from({ length: 15 }, (_, n) => n), Array.from({ length: 16 }, (_, n) => n),
   Array.from({ length: 65_536 }, () => 1), {}, { a: { b: { c: [1, { d: null }] } } },
   Object.fromEntries(Array.from({ length: 15 }, (_, n) => [`k${n}`, n])),
   Object.fromEntries(Array.from({ length: 16 }, (_, n) => [`k${n}`, n])),
   Object.fromEntries(Array.from({ length: 65_536 }, (_, n) => [`k${n}`, n])),
+];
+
+const UNSENDABLE = [
+  ...[Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+  ...[2 ** 53, -(2 ** 53), 2 ** 60, 999_999_999_999_999_900_000],
 ];
 
 /** Random data, the same in each run. */
@@ -117,8 +122,6 @@ describe("MessagePack", () => {
   });
 
   it.each([
-    ["infinite numbers", Number.POSITIVE_INFINITY, /finite/],
-    ["NaN", { a: [Number.NaN] }, /finite/],
     ["big integers", 1n, /bigint/],
     ["bytes", new Uint8Array(3), /base64url/],
     ["a buffer", { a: new ArrayBuffer(3) }, /base64url/],
@@ -129,6 +132,20 @@ describe("MessagePack", () => {
     expect(() => encoded(value)).toThrow(message);
     expect(() => encoded(value)).toThrow(TypeError);
     expect(decodedBytes(encoded("still works"))).toMatchObject({ data: "still works" });
+  });
+
+  it.each(UNSENDABLE)("refuses to send the number %d (ENC-2, ENC-3)", (value) => {
+    for (const data of [value, { a: [value] }]) {
+      expect(() => encoded(data)).toThrow(RangeError);
+      expect(() => json.encode(frameOf(data))).toThrow(RangeError);
+    }
+  });
+
+  it("sends any number that JSON writes with an exponent, as JSON does (ENC-3)", () => {
+    for (const value of [1e21, -1e21, 1e300]) {
+      expect(decodedBytes(encoded(value))).toEqual(frameOf(value));
+      expect(json.decode(json.encode(frameOf(value)))).toEqual(frameOf(value));
+    }
   });
 
   it("refuses to send what is nested too deeply, or in a circle (ENC-7)", () => {

@@ -111,15 +111,22 @@ describe("Progress", () => {
     });
     expect(progress.accept(1)).toBe(true);
     expect(progress.ask()).toEqual({ epoch: "e1", offset: 311 });
-    expect(progress.subscribed("gap", "e2", 4)).toMatchObject({ from: 311, to: 4, reason: "reset" });
+    expect(progress.subscribed("gap", "e2", 4)).toMatchObject({ from: 0, to: 4, reason: "reset" });
     progress.dismiss();
     expect(progress.ask()).toEqual({ epoch: "e2", offset: 4 });
+  });
+
+  it("tells a reset by a verdict in offsets of the new epoch (GAP-5)", () => {
+    const progress = at(311);
+    progress.ask();
+    expect(progress.subscribed("gap", "e2", 3)).toEqual({ from: 0, to: 3, epoch: "e2", reason: "reset" });
+    expect(progress.ask()).toEqual({ epoch: "e1", offset: 311 });
   });
 
   it("takes an offset past the log's head for void (SUB-2)", () => {
     const progress = at(30);
     progress.ask();
-    expect(progress.subscribed("gap", "e1", 20)).toEqual({ from: 30, to: 20, epoch: "e1", reason: "reset" });
+    expect(progress.subscribed("gap", "e1", 20)).toEqual({ from: 0, to: 20, epoch: "e1", reason: "reset" });
     expect(progress.accept(21)).toBe(true);
   });
 

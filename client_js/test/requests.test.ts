@@ -1,9 +1,18 @@
 import { describe, expect, it, vi } from "vitest";
+import { type Codec, json } from "../src/codec.js";
 import { Refused } from "../src/index.js";
-import { connected, FakeServer, LIMITS, outcome } from "./fake_server.js";
+import { msgpack } from "../src/msgpack.js";
+import type { ErrorFrame } from "../src/protocol.gen.js";
+import { connected, FakeServer, type FrameOf, LIMITS, outcome, type Peer } from "./fake_server.js";
 import { expectNoTimers, pass, settle, useFakeTime } from "./time.js";
 
 useFakeTime();
+
+/** What the MessagePack codec makes of a frame, in the text that the fake server reads. */
+const binary: Codec = {
+  ...json,
+  encode: (frame) => JSON.stringify(msgpack.decode((msgpack.encode(frame) as Uint8Array).buffer)),
+};
 
 describe("calls", () => {
   it("are answered by id, in any order", async () => {
@@ -24,7 +33,7 @@ describe("calls", () => {
 
   it("are refused with everything that the error says (REQ-4)", async () => {
     const { client, peer } = connected();
-    const call = outcome(client.call("a.b"));
+    const call = outcome(client.call("a.b", {}, { key: null }));
     const { id } = peer.take("call");
     peer.say({
       type: "error",
@@ -193,6 +202,22 @@ describe("calls", () => {
     expectNoTimers();
   });
 
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, -(2 ** 53)])(
+    "with the number %d are refused before anything is sent (ENC-2, ENC-3)",
+    async (n) => {
+      for (const codec of [json, binary]) {
+        const { client, peer } = connected({ codec });
+        const call = client.call("a.b", { list: [n] });
+        await expect(call).rejects.toBeInstanceOf(Refused);
+        await expect(call).rejects.toMatchObject({ code: "invalid", retry: false, outcome: "none" });
+        await expect(client.publish("live:a", "a.b", n)).rejects.toMatchObject({ code: "invalid" });
+        expect(peer.inbox).toEqual([]);
+        client.close();
+        expectNoTimers();
+      }
+    },
+  );
+
   it("wait their turn when as many are open as the server allows (LIM-3)", () => {
     const server = new FakeServer();
     const client = server.client();
@@ -206,6 +231,164 @@ describe("calls", () => {
     peer.say({ type: "reply", id: first.id, data: 0 });
     expect(peer.take("call").data).toBe(2);
     expect(peer.inbox).toEqual([]);
+  });
+});
+
+describe("an outcome that is unknown (CALL-6)", () => {
+  /** Answer the one open call. */
+  function refuse(peer: Peer, fields: Partial<ErrorFrame> = {}): FrameOf<"call"> {
+    const frame = peer.take("call");
+    const { id } = frame;
+    const error = { code: "unavailable", message: "No answer.", retry: true, outcome: "unknown" } as const;
+    peer.say({ type: "error", id, ...error, ...fields });
+    return frame;
+  }
+
+  it.each(["unavailable", "internal", "sold_out"])(
+    "is found out with the same key, after a pause that grows: %s",
+    async (code) => {
+      const { client, peer } = connected();
+      const data = { text: "Tea?" };
+      const call = client.call("message.send", data);
+      const first = refuse(peer, { code, retry_after: 1 });
+      data.text = "Coffee?";
+      await pass(1_249);
+      expect(peer.inbox).toEqual([]);
+      await pass(1);
+      expect(refuse(peer, { code })).toEqual(first);
+      await pass(499);
+      expect(peer.inbox).toEqual([]);
+      await pass(1);
+      const { id } = peer.take("call");
+      peer.say({ type: "reply", id, data: "done" });
+      await expect(call).resolves.toBe("done");
+      client.close();
+      expectNoTimers();
+    },
+  );
+
+  it("is told when the next attempt would be past the deadline", async () => {
+    const { client, peer } = connected();
+    const call = outcome(client.call("a.b", {}, { timeout: 8 }));
+    refuse(peer, { retry_after: 1 });
+    await pass(1_250);
+    refuse(peer, { retry_after: 6.25, details: "last" });
+    await settle();
+    expect(call.error).toMatchObject({
+      code: "unavailable",
+      outcome: "unknown",
+      retryAfter: 6.25,
+      details: "last",
+    });
+    await pass(8_000);
+    expect(peer.inbox.filter(({ type }) => type !== "pong")).toEqual([]);
+  });
+
+  it.each<[string, Partial<ErrorFrame>]>([
+    ["nothing happened", { outcome: "none" }],
+    ["it cannot succeed later", { retry: false }],
+    ["the caller cancelled", { code: "cancelled", retry: false }],
+    ["it is refused", { code: "forbidden", retry: false, outcome: "none" }],
+  ])("is not sought where %s: that is told at once", async (_why, fields) => {
+    const { client, peer } = connected();
+    const call = outcome(client.call("a.b"));
+    refuse(peer, fields);
+    await settle();
+    expect(call.error).toMatchObject({ code: "unavailable", ...fields });
+    await pass(1_000);
+    expect(peer.inbox).toEqual([]);
+  });
+
+  it("stays so without a key", async () => {
+    const { client, peer } = connected();
+    const call = outcome(client.call("a.b", {}, { key: null }));
+    refuse(peer);
+    await settle();
+    expect(call.error).toMatchObject({ code: "unavailable", outcome: "unknown" });
+    await pass(1_000);
+    expect(peer.inbox).toEqual([]);
+  });
+
+  it("is found out on the next connection, in order, when this one ends meanwhile", async () => {
+    const { server, client, peer } = connected();
+    const call = client.call("a.b", 1);
+    refuse(peer, { retry_after: 1 });
+    peer.end();
+    await pass(250);
+    const next = server.peer(2).accept();
+    next.welcome({ limits: { ...LIMITS, open_requests: 1 } });
+    const open = client.call("a.b", 2);
+    const later = client.call("a.b", 3);
+    const second = next.take("call");
+    expect(second.data).toBe(2);
+    await pass(1_000);
+    expect(next.inbox, "one is open, and no more may be").toEqual([]);
+    next.say({ type: "reply", id: second.id, data: 2 });
+    for (const n of [1, 3]) {
+      const frame = next.take("call");
+      expect(frame.data).toBe(n);
+      next.say({ type: "reply", id: frame.id, data: n });
+    }
+    await expect(Promise.all([call, open, later])).resolves.toEqual([1, 2, 3]);
+  });
+
+  it("lets others go first in the pause", () => {
+    const server = new FakeServer();
+    const client = server.client();
+    client.connect();
+    const peer = server.peer(1).accept();
+    peer.welcome({ limits: { ...LIMITS, open_requests: 1 } });
+    void client.call("a.b", 1).catch(() => undefined);
+    void client.call("a.b", 2).catch(() => undefined);
+    refuse(peer);
+    expect(peer.take("call").data).toBe(2);
+  });
+
+  it("that nobody seeks any more does not count among the open requests (LIM-3)", async () => {
+    const server = new FakeServer();
+    const client = server.client();
+    client.connect();
+    const peer = server.peer(1).accept();
+    peer.welcome({ limits: { ...LIMITS, open_requests: 1 } });
+    const controller = new AbortController();
+    const given = outcome(client.call("a.b", 1, { signal: controller.signal }));
+    refuse(peer);
+    controller.abort();
+    for (const n of [2, 3]) void client.call("a.b", n).catch(() => undefined);
+    expect(peer.take("call").data).toBe(2);
+    await pass(1_000);
+    expect(peer.inbox).toEqual([]);
+    expect(given.error).toMatchObject({ name: "AbortError" });
+  });
+
+  it("ends with the client or the caller's patience, and then nothing is sent", async () => {
+    const { client, peer } = connected();
+    const controller = new AbortController();
+    const reason = new Error("Never mind.");
+    const given = outcome(client.call("a.b", 1, { signal: controller.signal }));
+    const kept = outcome(client.call("a.b", 2));
+    refuse(peer);
+    refuse(peer);
+    controller.abort(reason);
+    await settle();
+    expect(given.error).toBe(reason);
+    expect(peer.inbox, "there is nothing to cancel").toEqual([]);
+    client.close();
+    await settle();
+    expect(kept.error).toMatchObject({ name: "ConnectionClosed", outcome: "unknown" });
+    expectNoTimers();
+  });
+
+  it("of a publish and a page of history is found out, too", async () => {
+    const { client, peer } = connected();
+    const asked = [client.publish("live:a", "a.b", {}), client.history("chat:a")];
+    const unknown = { code: "unavailable", message: "", retry: true, outcome: "unknown" } as const;
+    const first = [peer.take("publish"), peer.take("history")];
+    for (const { id } of first) peer.say({ type: "error", id: id as number, ...unknown });
+    await pass(250);
+    expect([peer.take("publish"), peer.take("history")]).toEqual(first);
+    for (const { id } of first) peer.say({ type: "reply", id: id as number, data: {} });
+    await expect(Promise.all(asked)).resolves.toEqual([{}, {}]);
   });
 });
 

@@ -276,7 +276,7 @@ describe("resuming", () => {
     next.say({ type: "unsubscribed", channel: "chat:secret", code: "forbidden", message: "No." });
     expect(seen).toEqual([6, 7, 8, 9]);
     expect(teamGaps).toEqual([{ from: 5, to: 1904, epoch: "e1", reason: "trimmed" }]);
-    expect(hostGaps).toEqual([{ from: 5, to: 3, epoch: "e2", reason: "reset" }]);
+    expect(hostGaps).toEqual([{ from: 0, to: 3, epoch: "e2", reason: "reset" }]);
     expect(gaps).toEqual([]);
     expect(ends).toHaveLength(1);
     expect(subscriptions.team.position).toEqual({ epoch: "e1", offset: 1904 });

@@ -56,6 +56,11 @@ class BotEvent(Generic[DataT]):
         return self.received.offset
 
     @property
+    def epoch(self) -> str | None:
+        """The incarnation of the log that `offset` counts in."""
+        return self.received.epoch
+
+    @property
     def user(self) -> str | None:
         """Who caused it."""
         return self.received.user

@@ -139,6 +139,11 @@ class Client:
         return self._told().session
 
     @property
+    def server_time(self) -> int:
+        """What the server's clock showed when the session opened, Unix milliseconds; ours may be wrong."""
+        return self._told().time
+
+    @property
     def limits(self) -> Limits:
         """What the server allows on this connection."""
         return self._told().limits

@@ -174,7 +174,7 @@ class Requests:
 
     def _repeat_later(self, request: OpenRequest, frame: Error) -> bool:
         """CALL-6: what may have happened is sent again with its key; returns whether there is time for it."""
-        if not (request.repeatable and frame.code == "unavailable" and frame.retry and frame.outcome == "unknown"):
+        if not (request.repeatable and frame.retry and frame.outcome == "unknown"):
             return False
         request.backoff = request.backoff or self._backoff()
         delay = (frame.retry_after or 0.0) + request.backoff.next()

@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -336,6 +336,7 @@ class App:
                 raise RegistrationError(f"Namespace {name!r}: use lower-case letters, digits, - and _.")
             if name in self.namespaces:
                 raise RegistrationError(f"Namespace {name!r} is declared already.")
+            _check_namespace(name, cls)
             if cls.slow == "latest" and cls.kind != "live":
                 raise RegistrationError(f"Namespace {name!r}: the slow policy `latest` is for live channels.")
             if cls.clients_may_publish and cls.kind == "durable":
@@ -506,6 +507,25 @@ def _check_travels(name: str, type_: Any) -> None:
         raise RegistrationError(f"{name}: {_name_of(type_)} cannot travel: {exc}") from None
     if "contentEncoding" in repr(components):
         raise RegistrationError(f"{name}: {_name_of(type_)} has a `bytes` field; declare it `str` and carry base64url.")
+
+
+def _check_namespace(name: str, cls: type[Namespace]) -> None:
+    """Fail for an attribute whose value is not one that `Namespace` allows."""
+    rules: Sequence[tuple[str, Any, str]] = (
+        ("kind", Kind, "'durable', 'live' or 'ephemeral'"),
+        ("slow", SlowPolicy, "'disconnect', 'gap' or 'latest'"),
+        ("history", Annotated[int, msgspec.Meta(ge=1)], "a whole number of events, at least 1"),
+        ("max_age", Annotated[float, msgspec.Meta(gt=0)], "a number of seconds above 0"),
+        ("recovery", Annotated[int, msgspec.Meta(ge=0)] | None, "a whole number of events, or None"),
+        ("presence", bool, "True or False"),
+        ("clients_may_publish", bool, "True or False"),
+    )
+    for attribute, type_, allowed in rules:
+        value = getattr(cls, attribute)
+        try:
+            msgspec.convert(value, type_)
+        except msgspec.ValidationError:
+            raise RegistrationError(f"Namespace {name!r}: {attribute} is {value!r}; make it {allowed}.") from None
 
 
 def _check_handler(name: str, function: Any, declaration: RequestDeclaration) -> None:

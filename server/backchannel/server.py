@@ -84,6 +84,7 @@ class Server:
         self._gateway: Gateway | None = None
         self._http: _HttpServer | None = None
         self._store: SqliteStore | None = None
+        self._worker_thread: WorkerThread | None = None
         self.asgi: Starlette
         """Once started: all routes and the same sessions as a plain ASGI application, for any server on this loop."""
 
@@ -144,6 +145,7 @@ class Server:
         worker = WorkerThread(lambda: self._worker(broker, relay, progress))
         await worker.start()
         self._stack.push_async_callback(worker.stop)
+        self._worker_thread = worker
         keys = sqlite_api_keys(settings.database, settings.app)
         self._stack.callback(keys.close)
 
@@ -264,6 +266,10 @@ class Server:
         """Serve until SIGTERM or SIGINT, move the clients away, and stop. A second signal stops at once.
 
         `started` is called once signals are listened to.
+
+        Raises:
+            RuntimeError: the worker broke, so that the server could only refuse; whoever watches the process starts it
+                anew.
         """
         self._stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -272,7 +278,9 @@ class Server:
         if started is not None:
             started()
         try:
-            await self._stopping.wait()
+            if not await self._told_to_stop(self._stopping):
+                _log.critical("the worker has ended by itself; the server ends too")
+                return
             self._stopping = asyncio.Event()
             assert self._gateway is not None
             _log.info("draining", connections=len(self._gateway.connections))
@@ -287,6 +295,18 @@ class Server:
                 loop.remove_signal_handler(number)
             await self.stop()
         _log.info("stopped")
+
+    async def _told_to_stop(self, stopping: asyncio.Event) -> bool:
+        """Wait for a signal; False if the worker ended before."""
+        assert self._worker_thread is not None
+        told = asyncio.create_task(stopping.wait())
+        ended = asyncio.create_task(self._worker_thread.ended())
+        try:
+            await asyncio.wait([told, ended], return_when=asyncio.FIRST_COMPLETED)
+            return told.done()
+        finally:
+            told.cancel()
+            ended.cancel()
 
     def _signalled(self) -> None:
         if self._stopping is not None:

@@ -35,7 +35,9 @@ poll = example("examples/poll/app.py")
 LISTING = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```\n", re.S)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
+)
 def test_listings_are_the_files(page: Path) -> None:
     """A listing that names its file is that file, letter by letter."""
     for name, listing in LISTING.findall(page.read_text()):

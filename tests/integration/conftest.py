@@ -216,9 +216,14 @@ class Process:
     async def end(self, number: int) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         assert self._process is not None
-        assert self._reading is not None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for the end; returns the exit status."""
+        assert self._process is not None
+        assert self._reading is not None
         status = await asyncio.wait_for(self._process.wait(), PROCESS_PATIENCE)
         await self._reading
         return status

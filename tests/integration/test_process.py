@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,33 @@ async def test_sigterm_moves_clients_and_exits(process: Process) -> None:
         await process.start()
         after = await alice.call(SendMessage(channel="chat:lobby", text="after"), timeout=PATIENCE)
         assert after.seq == message.seq + 1
+
+
+BREAKING = """
+from backchannel import App, Command, Context
+
+app = App("breaking")
+
+@app.command("worker.break")
+class Break(Command[int]):
+    pass
+
+@app.handle(Break)
+async def break_it(ctx: Context, request: Break) -> int:
+    raise KeyboardInterrupt
+"""
+
+
+async def test_a_server_whose_worker_broke_ends(make_process: Callable[[], Process]) -> None:
+    """A server without a worker could only refuse, so its process fails and whoever watches it starts it anew."""
+    process = make_process()
+    (process.folder / "breaking.py").write_text(BREAKING)
+    await process.start("breaking:app")
+    async with Client(process.url, token=process.token("alice")) as alice:
+        asking = asyncio.create_task(alice.call("worker.break", {}, key=None))
+        assert await process.ended() not in (0, -signal.SIGKILL)
+        asking.cancel()
+    assert any("the worker has ended by itself" in line for line in process.output)
 
 
 async def test_a_second_server_on_the_same_data_is_refused(process: Process) -> None:

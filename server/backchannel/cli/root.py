@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import call, keys, listen, migrate, revoke, schema, serve, token, version
+from . import call, doctor, keys, listen, migrate, revoke, schema, serve, token, version
 from .failures import exit_codes
 
 __all__ = ["app", "main"]
@@ -40,6 +40,7 @@ app.command("call")(call.call)
 app.command("listen")(listen.listen)
 app.command("migrate")(migrate.migrate)
 app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 
 

@@ -7,7 +7,6 @@ rolls the whole batch back; each of its commands then runs again alone.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -15,7 +14,6 @@ import sqlalchemy as sa
 import structlog
 
 from backchannel_protocol import Refused
-from backchannel_protocol.codec import encode_data
 
 from ..broker.broker import Envelope
 from ..relay.relay import Failure, Reply
@@ -36,7 +34,7 @@ from .failures import (
 from .namespaces import Publication
 from .replies import frame_size, reply_to_repeat, stored_reply
 from .runtime import Runtime
-from .suspend import TimeIsOut, is_being_cancelled, within
+from .suspend import TimeIsOut, ends_the_worker, within
 from .tables import facts_of
 from .work import Work
 from .writes import OrderedWrites, Writes
@@ -44,7 +42,6 @@ from .writes import OrderedWrites, Writes
 __all__ = ["Batch", "RunAlone"]
 
 log = structlog.get_logger(__name__)
-
 
 
 class RunAlone(Exception):
@@ -198,14 +195,14 @@ class Batch:
         try:
             running = cast("Coroutine[Any, Any, Any]", declaration.handler(context, work.value))
             answer = await within(running, seconds)
-            data = encode_data(answer)
+            data = self.runtime.output.encode(declaration.name, declaration.reply, answer)
         except TimeIsOut:
             in_time = False
             failure = failure_of_time(declaration.name, seconds)
         except Refused as exc:
             failure = failure_of_refusal(exc, declaration.name, context.errors)
-        except (Exception, asyncio.CancelledError) as exc:
-            if isinstance(exc, asyncio.CancelledError) and is_being_cancelled():
+        except BaseException as exc:
+            if ends_the_worker(exc):
                 raise
             failure = INTERNAL
             if self._broken is None:

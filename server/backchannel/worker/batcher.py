@@ -14,6 +14,7 @@ from .counters import CounterMemory
 from .failures import CANCELLED, DEFECT, STOPPED, TOO_LATE
 from .live import LivePublications
 from .runtime import Runtime
+from .suspend import ends_the_worker
 from .work import Work
 
 __all__ = ["Batcher"]
@@ -193,5 +194,7 @@ async def _call_all(callbacks: Iterable[Callable[[], Awaitable[None]]]) -> None:
     for callback in callbacks:
         try:
             await callback()
-        except Exception:
+        except BaseException as exc:
+            if ends_the_worker(exc):
+                raise
             log.exception("an after_commit callback failed")

@@ -86,7 +86,7 @@ def too_large(name: str, size: int, limit: int) -> Failure:
 def failure_of_time(name: str, seconds: float) -> Failure:
     """A handler took too long and was cancelled."""
     return Failure.of(
-        Refused("unavailable", f"{name} took longer than {seconds:g} s; nothing happened.", outcome="none")
+        Refused("unavailable", f"{name} took longer than {seconds:.3g} s; nothing happened.", outcome="none")
     )
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from ..app import App, Every
 from ..context import Publisher
+from .suspend import ends_the_worker
 
 __all__ = ["Jobs"]
 
@@ -54,7 +55,9 @@ class Jobs:
         while True:
             try:
                 await job.function(self._publisher)
-            except Exception:
+            except BaseException as exc:
+                if ends_the_worker(exc):
+                    raise
                 log.exception("a job failed; it runs again at its next time", job=name)
             beats = math.floor((loop.time() - first) / job.seconds) + 1
             await asyncio.sleep(first + beats * job.seconds - loop.time())

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from backchannel_protocol import Event, Refused
-from backchannel_protocol.codec import encode_data
 from backchannel_protocol.limits import CHANNEL_RE
 
 from ..app import App, Kind, Namespace
 from ..broker.broker import Envelope, LogBounds
+from .output import Output
 
 __all__ = ["Namespaces", "Publication"]
 
@@ -34,6 +34,7 @@ class Namespaces:
     def __init__(self, app: App, event_limit: int) -> None:
         self._events: Final = app.all_events()
         self._event_limit = event_limit
+        self._output: Final = Output()
         self._rules = {name: _rules(declaration.cls) for name, declaration in app.all_namespaces().items()}
 
     def rule(self, channel: str) -> Namespace | None:
@@ -72,6 +73,7 @@ class Namespaces:
 
         Raises:
             ValueError: the event or the namespace is not declared, or the channel is none.
+            TypeError: the event's fields hold what it does not declare.
             Refused: `too_large`, the event is over the limit.
         """
         name = type(event).wire_name
@@ -83,7 +85,7 @@ class Namespaces:
         if not CHANNEL_RE.match(channel):
             raise ValueError(f"publish: {channel!r} is not a channel: use `namespace:name`.")
         kind: Kind = "ephemeral" if declaration.ephemeral else self._of(channel).kind
-        data = encode_data(event)
+        data = self._output.encode(name, declaration.cls, event)
         if len(data) > self._event_limit:
             raise Refused("too_large", f"The event {name} has {len(data)} bytes, and {self._event_limit} are allowed.")
         return Publication(

@@ -46,14 +46,17 @@ async def _may_listen(namespaces: Namespaces, ctx: Context, principal: Principal
     if not principal.may("listen", channel):
         return Grant(False, code="forbidden", message=f"This token is not for listening to {channel}.")
     try:
-        answer = await rule.may_listen(ctx, channel)
+        # What a rule says it answers and what it answers may differ, and here is where rights are given.
+        answer: object = await rule.may_listen(ctx, channel)
     except Exception as exc:
         return _failed("may_listen", channel, exc)
     if answer is True:
         return Grant(True)
     if answer is False:
         return Grant(False, code="forbidden", message=f"{ctx.user} may not listen to {channel}.")
-    return Grant(True, answer)
+    if isinstance(answer, int) and answer >= 0:
+        return Grant(True, answer)
+    return _failed("may_listen", channel, TypeError(f"answer True, False or an offset, not {answer!r}"))
 
 
 async def _may_publish(namespaces: Namespaces, ctx: Context, principal: Principal, channel: str, name: str) -> Grant:
@@ -65,11 +68,13 @@ async def _may_publish(namespaces: Namespaces, ctx: Context, principal: Principa
     if not rule.clients_may_publish:
         return Grant(False, code="forbidden", message=f"Clients do not publish on {channel}: call a command.")
     try:
-        allowed = await rule.may_publish(ctx, channel, name)
+        allowed: object = await rule.may_publish(ctx, channel, name)
     except Exception as exc:
         return _failed("may_publish", channel, exc)
-    if allowed:
+    if allowed is True:
         return Grant(True)
+    if allowed is not False:
+        return _failed("may_publish", channel, TypeError(f"answer True or False, not {allowed!r}"))
     return Grant(False, code="forbidden", message=f"{ctx.user} may not publish {name} on {channel}.")
 
 

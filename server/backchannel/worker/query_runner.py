@@ -11,14 +11,13 @@ from typing import Final
 import structlog
 
 from backchannel_protocol import Refused
-from backchannel_protocol.codec import encode_data
 
 from ..relay.relay import Failure, Reply
 from .failures import CANCELLED, DEFECT, INTERNAL, STOPPED, TOO_LATE, failure_of_refusal, failure_of_time, too_large
 from .query_context import QueryContext
 from .replies import frame_size
 from .runtime import Runtime
-from .suspend import is_being_cancelled, proceed
+from .suspend import ends_the_worker, proceed
 from .work import Work
 
 __all__ = ["QueryRunner"]
@@ -136,7 +135,9 @@ class QueryRunner:
             async with asyncio.timeout(seconds):
                 reply = await running
         except TimeoutError:
-            reply = Reply(id=work.request.id, failure=failure_of_time(declaration.name, seconds))
+            # `may` is a name that only gateways know.
+            what = "The rule of this channel" if work.request.kind == "internal" else declaration.name
+            reply = Reply(id=work.request.id, failure=failure_of_time(what, seconds))
         except asyncio.CancelledError:
             self._answer(work, Reply(id=work.request.id, failure=CANCELLED))
             raise
@@ -164,11 +165,11 @@ class QueryRunner:
         failure: Failure
         try:
             answer = await declaration.handler(context, work.value)
-            data = encode_data(answer)
+            data = self._runtime.output.encode(declaration.name, declaration.reply, answer)
         except Refused as exc:
             failure = failure_of_refusal(exc, declaration.name, context.errors)
-        except (Exception, asyncio.CancelledError) as exc:
-            if isinstance(exc, asyncio.CancelledError) and is_being_cancelled():
+        except BaseException as exc:
+            if ends_the_worker(exc):
                 raise
             if inline and asyncio.current_task() is None:
                 raise _NeedsTask from exc

@@ -15,6 +15,7 @@ from ..relay.relay import May, MayReply
 from ..store.store import Store
 from .ids import new_id
 from .namespaces import Namespaces
+from .output import Output
 from .permissions import answer_may
 from .stats import Stats
 
@@ -55,6 +56,7 @@ class Runtime:
         "monotonic",
         "namespaces",
         "new_id",
+        "output",
         "requests",
         "stats",
         "store",
@@ -82,6 +84,7 @@ class Runtime:
         self.new_id: Final = new_id
         self.limits: Final = limits
         self.stats: Final = Stats()
+        self.output: Final = Output()
         # An event's frame is its data and about as much again for long names.
         self.namespaces: Final = Namespaces(app, limits.frame - 1024)
         self.requests: Final[dict[str, RequestDeclaration]] = app.requests

@@ -11,7 +11,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
-__all__ = ["TimeIsOut", "is_being_cancelled", "proceed", "within"]
+__all__ = ["TimeIsOut", "ends_the_worker", "proceed", "within"]
 
 T = TypeVar("T")
 
@@ -60,7 +60,13 @@ async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
         raise
 
 
-def is_being_cancelled() -> bool:
-    """Whether the present task was asked to end; if not, a `CancelledError` comes from something that was awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def ends_the_worker(exc: BaseException) -> bool:
+    """Whether what came out of a handler is meant for the task, or the process, that runs it.
+
+    All else is the handler's own failure and must not cost the worker its life: a `SystemExit` of a library that thinks
+    it is a program, and a `CancelledError` of something that was awaited while nobody asked this task to end.
+    """
+    if isinstance(exc, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(exc, (KeyboardInterrupt, GeneratorExit))

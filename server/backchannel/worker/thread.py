@@ -68,11 +68,22 @@ class WorkerThread:
             error = self._ended.result()
             raise error if error is not None else RuntimeError("The worker thread ended at once.")
 
+    async def ended(self) -> None:
+        """Return once the thread has ended: after `stop`, or since something broke it. Cancelling only ends the wait.
+
+        Raises:
+            RuntimeError: it was not started.
+        """
+        if self._ended is None:
+            raise RuntimeError("This worker thread was not started.")
+        await asyncio.shield(self._ended)
+
     async def stop(self) -> None:
         """Stop the worker and return once the thread has ended. The gateway's loop goes on meanwhile.
 
         Raises:
-            BaseException: whatever stopping or closing raised.
+            Exception: whatever stopping or closing raised.
+            RuntimeError: something that is no `Exception` broke the thread; it is the cause.
         """
         if self._ended is None:
             return
@@ -86,8 +97,11 @@ class WorkerThread:
                     log.debug("the worker's loop is closed already")
         error = await asyncio.shield(self._ended)
         self._join()
-        if error is not None:
+        if error is None:
+            return
+        if isinstance(error, Exception):
             raise error
+        raise RuntimeError(f"{type(error).__name__} ended the worker thread.") from error
 
     def _join(self) -> None:
         # What is left of the thread after `_ended` is a few instructions.

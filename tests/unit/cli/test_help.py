@@ -10,7 +10,18 @@ from typer.testing import CliRunner
 from backchannel.cli.root import app
 from backchannel.settings import describe
 
-COMMANDS = ["serve", "token", "keys create", "keys list", "keys revoke", "call", "listen", "migrate", "schema"]
+COMMANDS = [
+    "serve",
+    "token",
+    "keys create",
+    "keys list",
+    "keys revoke",
+    "call",
+    "listen",
+    "migrate",
+    "schema",
+    "doctor",
+]
 
 
 def help_of(command: str) -> str:

@@ -106,6 +106,7 @@ async def test_a_typed_handler_gets_the_event_and_answers(stage: Stage) -> None:
     assert call.key is not None
     assert 8 <= len(call.key) <= 64
     (event,) = seen
+    assert event.epoch == "e1"
     assert (event.data, event.name, event.channel, event.offset, event.user, event.key, event.time) == (
         MessageCreated("hello"),
         "message.created",

@@ -92,7 +92,7 @@ async def test_an_error_is_refused_with_all_it_says(session: Session) -> None:
             code="sold_out",
             message="None left.",
             retry=True,
-            outcome="unknown",
+            outcome="none",
             details={"left": 0},
             retry_after=1.5,
         )
@@ -103,7 +103,7 @@ async def test_an_error_is_refused_with_all_it_says(session: Session) -> None:
     assert (error.code, error.retry, error.outcome, error.details, error.retry_after) == (
         "sold_out",
         True,
-        "unknown",
+        "none",
         {"left": 0},
         1.5,
     )

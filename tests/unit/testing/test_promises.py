@@ -186,5 +186,5 @@ def test_a_gap_for_everything_does_not_pass(boards: App, monkeypatch: pytest.Mon
     monkeypatch.setattr(Hub, "_wait_for_others", lazy)
     reports = broken(boards)
     assert any(report.gaps for report in reports)
-    with pytest.raises(AssertionError, match="gaps [1-9]"):
+    with pytest.raises(AssertionError, match=r"gaps [1-9]"):
         max(reports, key=lambda report: len(report.gaps)).verify()

@@ -37,6 +37,8 @@ class Signals:
     """Set when a handler that waits has begun."""
     go_on: ClassVar[asyncio.Event]
     """What a handler that pauses waits for."""
+    no_number: ClassVar[Any] = None
+    """What no type checker sees and no client expects."""
 
 
 app = App("notebook")
@@ -105,6 +107,14 @@ async def write(ctx: Context, request: Write) -> Note:
             other = asyncio.create_task(asyncio.sleep(0))
             other.cancel()
             await other
+        case "exit":
+            raise SystemExit(3)
+        case "answer wrongly":
+            return Note(note, Signals.no_number)
+        case "answer nothing":
+            return Signals.no_number  # type: ignore[no-any-return]
+        case "publish wrongly":
+            ctx.publish(request.channel, Written(Signals.no_number))
         case "swallow":
             try:
                 ctx.insert(notes, id="taken", **values)
@@ -162,6 +172,18 @@ async def move(ctx: Context, request: Move) -> Count:
     return Count(0)
 
 
+DEFECTS = {
+    "exit": "3",
+    "answer wrongly": "note.write: a Note came where Note is declared, and it does not fit: "
+    "Expected `int`, got `null` - at `$.seq`.",
+    "answer nothing": "note.write: a NoneType came where Note is declared, and it does not fit: "
+    "Expected `object`, got `null`.",
+    "publish wrongly": "note.written: a Written came where Written is declared, and it does not fit: "
+    "Expected `int`, got `null` - at `$.seq`.",
+}
+"""What a handler can do that its declaration does not allow, and what the log says."""
+
+
 async def notes_of(bench: Bench, channel: str = "room:a") -> list[list[object]]:
     """What is committed."""
     found: list[list[object]] = await bench.call("note.list", {"channel": channel})
@@ -194,7 +216,9 @@ async def test_commands_of_one_lane_take_effect_in_the_order_sent(start_worker: 
     assert stats.events == 120
 
 
-@pytest.mark.parametrize("then", ["refuse", "refuse undeclared", "fail", "read and refuse", "swallow", "cancelled"])
+@pytest.mark.parametrize(
+    "then", ["refuse", "refuse undeclared", "fail", "read and refuse", "swallow", "cancelled", *DEFECTS]
+)
 async def test_failing_handler_leaves_no_trace(start_worker: StartWorker, then: str) -> None:
     """What a failing handler declared is nowhere: no row, no event, no counter value, whoever shared its batch."""
     bench = await start_worker(app)
@@ -233,6 +257,18 @@ async def test_internals_never_leave_the_worker(start_worker: StartWorker) -> No
     (entry,) = [entry for entry in logs if entry["event"] == "a handler failed"]
     assert entry["request"] == "note.write"
     assert str(entry["exc_info"]) == "secret of the house"
+
+
+@pytest.mark.parametrize("then", DEFECTS)
+async def test_what_breaks_its_declaration_is_a_defect(start_worker: StartWorker, then: str) -> None:
+    """Output is checked as input is: the client gets `internal`, the log what to cure, and the worker goes on."""
+    bench = await start_worker(app)
+    with capture_logs() as logs:
+        failure = await bench.refusal("note.write", {"channel": "room:a", "then": then})
+    assert (failure.code, failure.outcome) == ("internal", "none")
+    (entry,) = [entry for entry in logs if entry["event"] == "a handler failed"]
+    assert str(entry["exc_info"]) == DEFECTS[then]
+    assert (await bench.call("note.write", {"channel": "room:a"}))["seq"] == 1
 
 
 async def test_undeclared_code_is_internal(start_worker: StartWorker) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -50,6 +50,24 @@ class Broken(Namespace):
     async def may_listen(self, ctx: Context, channel: str) -> bool:
         """Fail."""
         raise RuntimeError("secret")
+
+
+@app.namespace("vague")
+class Vague(Namespace):
+    """Rules that answer what is no answer."""
+
+    kind = "live"
+    clients_may_publish = True
+
+    async def may_listen(self, ctx: Context, channel: str) -> bool | int:
+        """Answer as a rule does that forgot to await, to return, or to think."""
+        answers: dict[str, Any] = {"vague:text": "yes", "vague:nothing": None, "vague:below": -1}
+        return answers[channel]  # type: ignore[no-any-return]
+
+    async def may_publish(self, ctx: Context, channel: str, name: str) -> bool:
+        """Answer what is merely true in Python."""
+        answer: Any = "yes"
+        return answer  # type: ignore[no-any-return]
 
 
 @app.namespace("plain")
@@ -107,6 +125,22 @@ async def test_all_channels_are_answered_although_one_rule_fails(start_worker: S
     assert reply.listen["broken:a"].code == "internal"
     assert "secret" not in reply.listen["broken:a"].message
     assert [(entry["event"], entry["channel"]) for entry in logs] == [("a namespace's rule failed", "broken:a")]
+
+
+async def test_an_answer_that_is_none_denies(start_worker: StartWorker) -> None:
+    """A rule that answers neither yes, no nor an offset denies its own channel, and is in the log."""
+    bench = await start_worker(app)
+    vague = ("vague:text", "vague:nothing", "vague:below")
+    with capture_logs() as logs:
+        reply = await may(bench, ALICE, "open:a", *vague, publish=("vague:a hand.raised", "open:a hand.raised"))
+    assert {channel: grant.code for channel, grant in reply.listen.items() if not grant.allowed} == dict.fromkeys(
+        vague, "internal"
+    )
+    assert {entry: grant.allowed for entry, grant in reply.publish.items()} == {
+        "vague:a hand.raised": False,
+        "open:a hand.raised": True,
+    }
+    assert [entry["channel"] for entry in logs] == [*vague, "vague:a"]
 
 
 async def test_caps_narrow_and_never_grant(start_worker: StartWorker) -> None:

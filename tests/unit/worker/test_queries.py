@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 import pytest
@@ -101,6 +101,10 @@ async def look(ctx: Context, request: Look) -> Found:
             other = asyncio.get_running_loop().create_future()
             other.cancel()
             await other
+        case "exit":
+            raise SystemExit(3)
+        case "wrong":
+            found = [cast("Any", 5)]
         case "refuse":
             raise Refused("no_word", "No such word.")
         case "fail":
@@ -208,6 +212,17 @@ async def test_refusals_of_queries(start_worker: StartWorker) -> None:
     assert (await bench.refusal("word.look", {"how": "long"})).code == "too_large"
     assert (await bench.refusal("word.look", {"how": 1})).code == "invalid"
     assert (await bench.refusal("secret.internal", kind="internal")).code == "not_found"
+
+
+@pytest.mark.parametrize(("how", "words"), [("exit", "3"), ("wrong", "Expected `str`, got `int` - at `$.words[0]`")])
+async def test_defects_of_queries(start_worker: StartWorker, how: str, words: str) -> None:
+    """Whatever a query's handler raises or answers wrongly is `internal`, and the next one has its turn."""
+    bench = await start_worker(app)
+    with capture_logs() as logs:
+        assert (await bench.refusal("word.look", {"how": how})).code == "internal"
+    (entry,) = [entry for entry in logs if entry["event"] == "a handler failed"]
+    assert words in str(entry["exc_info"])
+    assert (await bench.call("word.look"))["words"] == []
 
 
 async def test_stop_cancels_queries_that_do_not_end(start_worker: StartWorker) -> None:

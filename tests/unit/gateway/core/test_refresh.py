@@ -9,6 +9,7 @@ import pytest
 
 from backchannel.auth.principal import Principal
 from backchannel.auth.revocation import Revocation
+from backchannel.relay.relay import Grant
 from backchannel_protocol import CloseCode, Refused
 from backchannel_protocol import frames as f
 
@@ -116,3 +117,31 @@ async def test_a_revocation_closes_the_connections_that_it_concerns(
     world.gateway.end_revoked([revoked])
     assert {token for token, client in clients.items() if client.closed} == closed
     assert {client.closed[0] for client in clients.values() if client.closed} <= {CloseCode.REVOKED}
+
+
+async def test_a_start_under_way_may_be_granted_by_the_new_token(world: World) -> None:
+    """What the worker refused to the old one is asked for again."""
+    client = await world.connect()
+    world.relay.gate = asyncio.Event()
+    world.relay.rule = lambda user, verb, entry: Grant("new" in world.authenticator.tokens)
+    request_id = client.ask(f.Subscribe, channel="chat:a")
+    await world.quiet()
+    grant(world, "new", "listen:*")
+    await refresh(world, client, "new")
+    world.relay.gate.set()
+    await world.quiet()
+    assert isinstance(client.answer(request_id), f.Subscribed)
+
+
+async def test_an_event_on_the_users_channel_rings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked at once and not only at its next turn; the user hears why, and other events ring nothing."""
+    rung: list[bool] = []
+    monkeypatch.setattr(world.hub, "_disconnected", lambda: rung.append(True))
+    client = await world.connect()
+    world.publish("user:alice", name="message.created")
+    await world.quiet()
+    assert rung == []
+    world.publish("user:alice", name="user.disconnected")
+    await world.quiet()
+    assert rung == [True]
+    assert [event.name for event in client.new(f.Event)] == ["message.created", "user.disconnected"]

@@ -1,0 +1,191 @@
+"""Whether the database is there, whole, up to date, and on a disk with room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from backchannel_protocol import BackchannelError
+
+from ...settings import Settings
+from .finding import Finding, failed, fine, warning
+
+if TYPE_CHECKING:
+    from ...app import Migrations
+
+__all__ = ["check_database"]
+
+# SQLite's own check reads all of the file; nobody waits longer than this for it, in seconds.
+_PATIENCE: Final = 10.0
+_INSTRUCTIONS: Final = 100_000
+
+_FULL: Final = 100 * 2**20
+_SCARCE: Final = 2**30
+
+# Where locks and shared memory do not work between the machines that mount them.
+_REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"})
+
+
+def check_database(settings: Settings, migrations: Sequence[Migrations]) -> Iterator[Finding]:
+    """The SQLite file of the settings. Nothing is changed, also where a server has it open."""
+    folder, path = settings.data_folder, settings.database
+    yield from _folder(folder)
+    if not path.exists():
+        yield fine(f"there is no {path} yet: the server makes it")
+        return
+    if not os.access(path, os.R_OK | os.W_OK):
+        yield failed(
+            f"{path} cannot be read and written by this user", f"chown it, or run the server as {_owner(path)}."
+        )
+        return
+    yield from _holder(path)
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            yield from _inside(connection, path, migrations)
+    except sqlite3.DatabaseError as exc:
+        yield failed(f"{path} cannot be read: {exc}", _RESTORE)
+
+
+_RESTORE: Final = (
+    "Stop the server, keep the file aside, put your last copy in its place, then `backchannel migrate --new-epoch`."
+)
+
+
+def _folder(folder: Path) -> Iterator[Finding]:
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        yield failed(f"{existing} is no folder", "Name another data folder with --data.")
+        return
+    if not os.access(existing, os.W_OK | os.X_OK):
+        yield failed(f"{existing} cannot be written by this user", "chown it, or name another data folder with --data.")
+    free = shutil.disk_usage(existing).free
+    text = f"{free / 2**30:.1f} GiB are free for {folder}"
+    if free < _FULL:
+        yield failed(text, "Make room: without it no command is accepted.")
+    elif free < _SCARCE:
+        yield warning(text, "Make room, or move the data folder to a larger disk.")
+    else:
+        yield fine(text)
+    if (kind := _file_system(existing)) in _REMOTE:
+        yield failed(f"{folder} is on {kind}, a file system of another machine", "SQLite needs a disk of this machine.")
+
+
+def _file_system(folder: Path) -> str:
+    with suppress(Exception):
+        import psutil
+
+        places = {Path(part.mountpoint): str(part.fstype) for part in psutil.disk_partitions(all=True)}
+        return next(places[place] for place in (folder, *folder.parents) if place in places)
+    return ""
+
+
+def _owner(path: Path) -> str:
+    with suppress(Exception):
+        return path.owner()
+    return "its owner"
+
+
+def _holder(path: Path) -> Iterator[Finding]:
+    """Who has the database open: a server, which locks `<database>.lock` for as long as it runs."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    lock = path.with_name(path.name + ".lock")
+    if not lock.exists():
+        yield fine("no server has it open")
+        return
+    with lock.open("rb") as file:
+        try:
+            # Shared, and for a moment: it tells whether somebody has it, without being in anybody's way.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield fine(f"process {file.read(32).decode('ascii', 'replace').strip() or 'unknown'} has it open")
+        else:
+            yield fine("no server has it open")
+
+
+def _inside(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migrations]) -> Iterator[Finding]:
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode == "wal":
+        yield fine(f"{path} ({path.stat().st_size / 2**20:.1f} MiB) is in WAL mode")
+    else:
+        yield warning(f"{path} is in mode {mode}, not WAL", "The server changes that when it starts.")
+    yield from _intact(connection, path)
+    yield from _up_to_date(connection, migrations)
+
+
+def _intact(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    until = time.monotonic() + _PATIENCE
+    connection.set_progress_handler(lambda: time.monotonic() > until, _INSTRUCTIONS)
+    try:
+        found = [str(text) for (text,) in connection.execute("PRAGMA quick_check(3)")]
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        yield warning(
+            f"its integrity was not checked within {_PATIENCE:g} s",
+            f"Take time for `sqlite3 {path} 'PRAGMA quick_check'`.",
+        )
+        return
+    finally:
+        connection.set_progress_handler(None, 0)
+    if found == ["ok"]:
+        yield fine("its integrity is checked")
+    else:
+        yield failed(f"it is damaged: {'; '.join(found)}", _RESTORE)
+
+
+def _up_to_date(connection: sqlite3.Connection, migrations: Sequence[Migrations]) -> Iterator[Finding]:
+    from ...store.upgrade import CORE
+
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    behind = []
+    for each in (CORE, *migrations):
+        try:
+            state = _state(connection, tables, each)
+        except BackchannelError as exc:
+            yield failed(f"the migrations of {each.app!r} cannot be used: {exc}", "Correct those files.")
+            return
+        if state == "newer":
+            yield failed(
+                f"a newer version made the tables of {each.app!r}", "Install that version: there is no way back."
+            )
+            return
+        if state == "behind":
+            behind.append(each.app)
+    if behind:
+        yield warning(
+            f"tables of {', '.join(behind)} are not up to date",
+            "The server brings them up to date when it starts; `backchannel migrate APP` does so before.",
+        )
+    else:
+        yield fine("its tables are up to date")
+
+
+def _state(connection: sqlite3.Connection, tables: set[str], migrations: Migrations) -> str:
+    """`current`, `behind`, or `newer` than the code."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    if migrations.directory is None:
+        return "behind" if migrations.metadata.tables.keys() - tables else "current"
+    try:
+        script = ScriptDirectory(str(migrations.directory), version_locations=[str(migrations.directory)])
+        head = script.get_current_head()
+        known = {revision.revision for revision in script.walk_revisions()}
+    except CommandError as exc:
+        raise BackchannelError(f"{migrations.directory}: {exc}") from exc
+    version_table = f"alembic_version_{migrations.app}"
+    if version_table not in tables:
+        return "behind"
+    at = {revision for (revision,) in connection.execute(f'SELECT version_num FROM "{version_table}"')}  # noqa: S608
+    if at - known:
+        return "newer"
+    return "current" if at == {head} else "behind"
