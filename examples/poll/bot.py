@@ -6,7 +6,6 @@ import asyncio
 import os
 
 from backchannel_client import Client
-
 from examples.poll.app import PollChanged
 
 

@@ -12,8 +12,8 @@ PROTOCOL = """
 """
 CLIENT = """
     JSON MSGPACK RANDOM_KEY Answer BackchannelError Bot BotEvent Client ClientState Clock ConnectionClosed Connector
-    Event Gap Malformed Overflow Position Presence Received Refused StateError StateFile Subscription Timer Token Transport
-    open_websocket
+    Event Gap Malformed Overflow Position Presence Received Refused StateError StateFile Subscription Timer Token
+    Transport open_websocket
 """
 SERVER = """
     App BackchannelError Bot Client Command ConnectionClosed Context Event Meta Namespace Publisher Query

@@ -169,9 +169,7 @@ class _FirstRead(asyncio.Protocol):
         if _WEBSOCKET.match(data) is not None:
             protocol = WebSocketProtocol(self._door, connections)
         else:
-            protocol = BoundedHttpProtocol(
-                self._door, self._config, self._server_state, self._app_state, self._loop
-            )
+            protocol = BoundedHttpProtocol(self._door, self._config, self._server_state, self._app_state, self._loop)
         _hand_over(self._transport, protocol, data)
 
 
