@@ -43,6 +43,7 @@ class OpenRequest:
         "sent",
         "timed",
         "timer",
+        "uncertain",
     )
 
     def __init__(self, id_: int, frame: Answerable, *, repeatable: bool, deadline: float, timed: bool) -> None:
@@ -56,6 +57,8 @@ class OpenRequest:
         self.future: asyncio.Future[Reply | Presence] = asyncio.get_running_loop().create_future()
         self.connection: Connection | None = None
         self.sent = False
+        self.uncertain = False
+        """Whether an earlier sending may have taken effect, of which a later one's refusal may know nothing."""
         self.timer: Timer | None = None
         """Ends the waiting for an answer."""
         self.backoff: Backoff | None = None
@@ -116,6 +119,9 @@ class Requests:
         if request is None:
             return False
         if isinstance(frame, Error):
+            if request.uncertain and frame.retry:
+                # Who turned this sending away for now was not asked about the one before.
+                frame.outcome = "unknown"
             if not self._repeat_later(request, frame):
                 self._fail(request, refused(frame))
         else:
@@ -129,6 +135,7 @@ class Requests:
         for request in [each for each in self._sent.values() if each.connection is connection]:
             if request.repeatable:
                 request.connection = None
+                request.uncertain = True
                 self._unsent[request.id] = self._sent.pop(request.id)
             else:
                 self._fail(
@@ -182,6 +189,7 @@ class Requests:
             return False
         del self._sent[request.id]
         request.connection = None
+        request.uncertain = True
         self._paused[request.id] = request
 
         def again() -> None:

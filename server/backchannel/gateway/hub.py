@@ -81,6 +81,7 @@ class Hub:
         self._fanout = Fanout(self._loop, connections_of, self._finished)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
         self._confirmed = math.inf
         """When positions were last compared with the store, on the loop's clock."""
         broker.attach(self.receive, self._presence_changed, self._lost)
@@ -91,7 +92,8 @@ class Hub:
         self._keeper = self._loop.create_task(self._keep())
 
     async def close(self) -> None:
-        """Stop everything that runs."""
+        """Stop everything that runs, and read no log any more."""
+        self._closed = True
         tasks = [*self._tasks, *([self._keeper] if self._keeper else [])]
         for task in tasks:
             task.cancel()
@@ -308,7 +310,7 @@ class Hub:
     # Reading what the broker did not bring
 
     def _fill_soon(self, channel: HubChannel) -> None:
-        if channel.ready and not channel.filling and self.channels.get(channel.name) is channel:
+        if channel.ready and not channel.filling and not self._closed and self.channels.get(channel.name) is channel:
             channel.filling = True
             self.spawn(self._fill(channel))
 

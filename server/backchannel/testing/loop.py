@@ -26,6 +26,8 @@ PATIENCE: Final = 4 * 3600.0
 """Virtual seconds that may pass while a test waits for something, until it counts as stuck."""
 
 _NANO: Final = 1_000_000_000
+# Turns of the loop in one instant until that counts as going on for ever.
+_CIRCLES: Final = 1_000_000
 _RESOLUTION: Final = 1e-6
 # The monotonic clock does not begin at 0, so that a zero that nobody set is not a moment of the test.
 _FIRST: Final = 1000 * _NANO
@@ -85,6 +87,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._nanoseconds = _FIRST
         self._working = 0
         self._thread = 0
+        self._turns = 0
         self._settling: list[asyncio.Future[None]] = []
         self._until = self._nanoseconds + int(PATIENCE * _NANO)
         super().__init__(_Selector(self._pass))
@@ -133,7 +136,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _pass(self, system: selectors.BaseSelector, timeout: float | None) -> list[Any]:
         """What a selector would do: wait for something to be ready, at most so long."""
         if timeout is not None and timeout <= 0:
+            self._turns += 1
+            if self._turns > _CIRCLES:
+                self._turns = 0
+                raise Stuck(f"The program runs in circles: {_CIRCLES} turns of the loop, and no time has passed.")
             return system.select(0)
+        self._turns = 0
         if self._working:
             return system.select()
         ready = system.select(0)

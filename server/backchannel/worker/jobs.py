@@ -52,6 +52,7 @@ class Jobs:
     async def _repeat(self, job: Every, name: str) -> None:
         loop = asyncio.get_running_loop()
         first = loop.time()
+        beats = 0
         while True:
             try:
                 await job.function(self._publisher)
@@ -59,5 +60,6 @@ class Jobs:
                 if ends_the_worker(exc):
                     raise
                 log.exception("a job failed; it runs again at its next time", job=name)
-            beats = math.floor((loop.time() - first) / job.seconds) + 1
+            # At least one on: where a wake-up is early by less than a float can tell, the same beat would come again.
+            beats = max(beats, math.floor((loop.time() - first) / job.seconds)) + 1
             await asyncio.sleep(first + beats * job.seconds - loop.time())
