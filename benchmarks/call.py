@@ -4,7 +4,7 @@ A query that reads nothing and a durable command (one event in a log, committed 
 connections with one or several calls under way. Beside them, interleaved, the floor: a bare WebSocket echo on the
 `websockets` library.
 
-    python -m benchmarks.call [--connections 100] [--seconds 2] [--runs 3]
+    .venv/bin/python benchmarks/call.py [--connections 100] [--seconds 2] [--runs 3]
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ import json
 import multiprocessing
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import uvloop
 
-from . import load
+if not __package__:  # run as a file
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import load  # its folder may have to be found first
 
 _ID = re.compile(rb'"id":(\d+)')
 

@@ -4,7 +4,7 @@ One publisher, many listeners, a live channel with history; closed loop with a w
 building a backlog. Beside it run, interleaved, the floor (one `send` per delivery, no protocol at all) and a plain
 Starlette broadcast. Also: latency at a fixed moderate rate, and the memory of an idle connection.
 
-    python -m benchmarks.fanout [--listeners 1000] [--seconds 2] [--runs 3]
+    .venv/bin/python benchmarks/fanout.py [--listeners 1000] [--seconds 2] [--runs 3]
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ import multiprocessing
 import re
 import socket
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 import psutil
 import uvloop
 
-from . import load
+if not __package__:  # run as a file
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import load  # its folder may have to be found first
 
 CHANNEL = "bench:wide"
 FILL = "x" * 60

@@ -16,7 +16,15 @@ from msgspec import Raw
 
 from .errors import Malformed
 from .frames import ClientFrame, ServerFrame
-from .limits import MAX_INTEGER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from .limits import (
+    CHANNEL_PATTERN,
+    KEY_PATTERN,
+    MAX_INTEGER,
+    NAME_PATTERN,
+    SUBPROTOCOL_JSON,
+    SUBPROTOCOL_MSGPACK,
+    USER_PATTERN,
+)
 from .scan import scan_json, scan_msgpack
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "decode_data", "encode_data"]
@@ -178,6 +186,15 @@ def _read_scalar(data: bytes, position: int) -> tuple[Any, int]:
     return msgspec.msgpack.decode(data[position:end]), end
 
 
+# What the grammars say, for whoever does not read regular expressions.
+_MEANINGS: Final = (
+    (CHANNEL_PATTERN, "a channel, `namespace:name` of letters, digits and `_ . @ -` (the namespace lower case)"),
+    (NAME_PATTERN, "a name, lower-case words joined by `.` and `_`"),
+    (KEY_PATTERN, "a key, 8 to 64 printable ASCII characters without spaces"),
+    (USER_PATTERN, "a user, 1 to 128 letters, digits and `_ . @ -`"),
+)
+
+
 def _explain(exc: BaseException) -> str:
     """A sentence for the client, free of the decoder's internals."""
     if isinstance(exc, RecursionError):
@@ -187,6 +204,8 @@ def _explain(exc: BaseException) -> str:
     if isinstance(exc, msgspec.MsgspecError):
         # It may quote what was sent, which may be as long as a frame.
         text = str(exc)
+        for pattern, meaning in _MEANINGS:
+            text = text.replace(f"`str` matching regex {pattern!r}", meaning)
         return f"{text}." if len(text) <= 200 else f"{text[:100]} … {text[-80:]}."
     return "The frame cannot be read."
 

@@ -27,7 +27,7 @@ def text_of(event: Received) -> str:
 async def under_load(box: Sandbox, checker: Checker, *, chaos: bool = True) -> Report:
     """Two write, two listen, and chance rules; returns what the checker has to say when all is quiet again."""
     Write: type[Command[Any]] = box.app.requests["note.write"].cls  # type: ignore[assignment]  # noqa: N806
-    writers = [await box.client(f"writer-{number}", timeout=120.0) for number in range(2)]
+    writers = [await box.client(f"writer-{number}", timeout=300.0) for number in range(2)]
     listeners = [await box.client(f"listener-{number}") for number in range(2)]
     watches = [await watch(checker, listener, CHANNEL, text_of) for listener in listeners]
     if chaos:
@@ -46,13 +46,22 @@ async def under_load(box: Sandbox, checker: Checker, *, chaos: bool = True) -> R
     async def trouble() -> None:
         while True:
             await asyncio.sleep(box.random.uniform(0.5, 3.0))
-            match box.random.randrange(5):
+            link = box.random.choice([*writers, *listeners]).link
+            match box.random.randrange(8):
                 case 0:
-                    box.random.choice(listeners).link.cut()
+                    link.cut()
                 case 1:
-                    box.random.choice(writers).link.cut()
+                    link.hold()
+                    await asyncio.sleep(box.random.uniform(0.0, 50.0))
+                    link.release()
                 case 2:
+                    link.delay(box.random.uniform(0.0, 0.5))
+                case 3:
                     await box.gateway.restart()
+                case 4:
+                    await box.gateway.drain(3.0)
+                case 5:
+                    box.broker.lose(box.random.uniform(0.0, 5.0))
                 case _:
                     box.worker.kill_at(box.random.choice(("begun", "handled", "committed", "published")))
                     await asyncio.sleep(2.0)
@@ -64,6 +73,8 @@ async def under_load(box: Sandbox, checker: Checker, *, chaos: bool = True) -> R
     if troubling is not None:
         troubling.cancel()
         await asyncio.wait([troubling])
+    for client in (*writers, *listeners):
+        client.link.release()
     box.relay.calm()
     box.broker.calm()
     await box.worker.start()
