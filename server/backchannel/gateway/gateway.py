@@ -11,7 +11,7 @@ import random
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Protocol
 
@@ -144,8 +144,9 @@ class Gateway:
             next_id=self.next_request_id,
             flush_soon=self.flush_soon,
         )
-        self.connections: set[Connection] = set()
-        self._of_user: defaultdict[str, set[Connection]] = defaultdict(set)
+        # In the order in which they came, so that whatever goes over all of them goes the same way each time.
+        self.connections: dict[Connection, None] = {}
+        self._of_user: defaultdict[str, dict[Connection, None]] = defaultdict(dict)
         self._of_address: Counter[str] = Counter()
         self._dirty: list[Connection] = []
         step = min(1.0, self.options.ping / 10, self.options.grace / 2, self.limits.connect / 2)
@@ -176,9 +177,9 @@ class Gateway:
         """A fresh id for the relay."""
         return next(self._ids)
 
-    def connections_of(self, user: str) -> set[Connection]:
+    def connections_of(self, user: str) -> Collection[Connection]:
         """The open connections of a user on this gateway."""
-        return self._of_user.get(user) or set()
+        return self._of_user.get(user) or ()
 
     # What the doors ask for
 
@@ -223,7 +224,7 @@ class Gateway:
             token=token,
         )
         connection = Connection(self, transport, session, address)
-        self.connections.add(connection)
+        self.connections[connection] = None
         metrics.connections += 1
         metrics.connections_opened += 1
         self._wheel.put(connection, self.limits.connect)
@@ -232,7 +233,7 @@ class Gateway:
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
         self._wheel.remove(connection)
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         metrics.connections -= 1
         if self._emptied is not None and not self.connections and not self._emptied.done():
             self._emptied.set_result(None)
@@ -241,7 +242,7 @@ class Gateway:
             del self._of_address[connection.address]
         if connection.user:
             of_user = self._of_user[connection.user]
-            of_user.discard(connection)
+            of_user.pop(connection, None)
             if not of_user:
                 del self._of_user[connection.user]
 
@@ -315,15 +316,15 @@ class Gateway:
         assert principal is not None
         connection.user = principal.user
         if principal.user:
-            self._of_user[principal.user].add(connection)
+            self._of_user[principal.user][connection] = None
 
     def end_revoked(self, revoked: Sequence[Revocation]) -> None:
         """Close the connections that these revocations take away."""
         tokens = {one.token_id for one in revoked if one.token_id is not None}
-        concerned = {connection for one in revoked if one.user for connection in self.connections_of(one.user)}
+        concerned = [connection for one in revoked if one.user for connection in self.connections_of(one.user)]
         if tokens:
-            concerned.update(self.connections)
-        for connection in concerned:
+            concerned.extend(self.connections)
+        for connection in dict.fromkeys(concerned):
             principal = connection.session.principal
             if principal is not None and any(one.ends(principal) for one in revoked):
                 connection.close(CloseCode.REVOKED, "access was taken away")

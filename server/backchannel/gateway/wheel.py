@@ -31,7 +31,7 @@ class Wheel:
         self._loop = loop
         self._step = step
         self._turn = turn
-        self._slots: list[set[Connection]] = [set() for _ in range(_SLOTS)]
+        self._slots: list[dict[Connection, None]] = [{} for _ in range(_SLOTS)]
         self._at = 0
         self._next = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -52,19 +52,19 @@ class Wheel:
         self.remove(connection)
         steps = min(_SLOTS - 1, max(1, int(seconds / self._step)))
         connection.slot = (self._at + steps) % _SLOTS
-        self._slots[connection.slot].add(connection)
+        self._slots[connection.slot][connection] = None
 
     def remove(self, connection: Connection) -> None:
         """Take a connection off the wheel."""
         if connection.slot >= 0:
-            self._slots[connection.slot].discard(connection)
+            self._slots[connection.slot].pop(connection, None)
             connection.slot = -1
 
     def _advance(self) -> None:
         self._next += self._step
         self._timer = self._loop.call_at(self._next, self._advance)
         self._at = (self._at + 1) % _SLOTS
-        due, self._slots[self._at] = self._slots[self._at], set()
+        due, self._slots[self._at] = self._slots[self._at], {}
         for connection in due:
             if connection.slot != self._at:
                 continue  # it left, or was given another turn, by the turn of one before it

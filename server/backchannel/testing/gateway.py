@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class SandboxGateway:
         make: makes a gateway, not yet started, with ends of relay, broker and log of its own.
     """
 
-    def __init__(self, make: Callable[[], Made]) -> None:
+    def __init__(self, make: Callable[[], Awaitable[Made]]) -> None:
         self._make = make
         self._made: Made | None = None
 
@@ -37,7 +37,7 @@ class SandboxGateway:
     async def start(self) -> None:
         """Start one, unless one runs."""
         if self._made is None:
-            made = self._make()
+            made = await self._make()
             made.gateway.start()
             self._made = made
 

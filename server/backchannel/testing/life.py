@@ -36,7 +36,7 @@ class Life:
         """Where it ends, once."""
         self.commits_unanswered = 0
         """How many of the next commits succeed and say that they may not have."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._on_death: list[Callable[[], None]] = []
         self.context = spawned_by(self._spawned)
         """What the worker's code runs in, so that its tasks are known."""
@@ -44,8 +44,11 @@ class Life:
         """What it causes outside of itself runs in here, so that this does not end with it."""
 
     def _spawned(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
 
     def on_death(self, callback: Callable[[], None]) -> None:
         """Call this when it dies."""

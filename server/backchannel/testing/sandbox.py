@@ -24,7 +24,11 @@ from backchannel_protocol import frames as f
 
 from ..app import App
 from ..auth.authenticator import SecretAuthenticator
+from ..auth.claims import TokenRules
+from ..auth.commands import serving
+from ..auth.revocation import Revocation
 from ..auth.tokens import issue_token
+from ..auth.watch import RevocationWatch
 from ..broker.broker import Envelope
 from ..broker.memory import MemoryBroker
 from ..gateway.gateway import Gateway
@@ -81,6 +85,7 @@ class Sandbox:
     def __init__(self, app: App, *, seed: int | str = 0, **settings: Any) -> None:
         app.check()
         self.app = app
+        self._served = serving(app)
         self.seed = seed
         self.settings = Settings(**{"secret": _SECRET, **settings})
         self.random = random.Random(f"{seed}:sandbox")  # noqa: S311  # to be repeated is what it is for
@@ -143,9 +148,12 @@ class Sandbox:
     def _make_worker(self, life: Life, bus: MemoryBroker, ids: random.Random) -> Worker:
         loop, settings = self._loop, self.settings
         store = LifeStore(life, self.store)
-        loop.create_task(keep_house(self.app, store, loop.milliseconds), name="housekeeping")
+        keeping = keep_house(
+            self.app, store, loop.milliseconds, tenant=settings.app, token_lifetime=settings.token_lifetime
+        )
+        loop.create_task(keeping, name="housekeeping")
         return Worker(
-            self.app,
+            self._served,
             store,
             LifeBroker(life, self.broker, bus),
             LifeRelay(life, self.relay),
@@ -156,8 +164,8 @@ class Sandbox:
             new_id=lambda now: new_id(now, ids.randbytes),
         )
 
-    def _make_gateway(self) -> Made:
-        settings = self.settings
+    async def _make_gateway(self) -> Made:
+        settings, wall = self.settings, self._loop.wall
         parts = contextlib.AsyncExitStack()
         relay = self.relay.end()
         parts.callback(self.relay.drop_end, relay)
@@ -165,19 +173,34 @@ class Sandbox:
         parts.push_async_callback(broker.close)
         reader = self.store.log_reader(self._executor)
         parts.push_async_callback(reader.close)
+        revocations = RevocationWatch(self._revoked_since, lifetime=settings.token_lifetime, wall=wall)
+        await revocations.start()
+        parts.push_async_callback(revocations.close)
         gateway = Gateway(
-            self.app,
+            self._served,
             relay=relay,
             broker=broker,
             log_reader=reader,
             authenticator=SecretAuthenticator(
-                settings.secret.encode(), lambda shown: None, guests=settings.guests, wall=self._loop.wall
+                settings.secret.encode(),
+                lambda shown: None,
+                guests=settings.guests,
+                rules=TokenRules.of(settings),
+                check=revocations.check,
+                wall=wall,
             ),
             options=gateway_options(settings),
-            wall=self._loop.wall,
+            revocations=revocations,
+            wall=wall,
             chance=self._chance("gateway"),
         )
         return Made(gateway, parts)
+
+    async def _revoked_since(self, moment: int) -> list[Revocation]:
+        revoked = tables.revocations
+        columns = [revoked.c[name] for name in Revocation.__struct_fields__]
+        select = sa.select(*columns).where(revoked.c.app == self.settings.app, revoked.c.time >= moment)
+        return [Revocation(**row._mapping) for row in self.rows(select.order_by(revoked.c.time))]
 
     def _chance(self, what: str) -> random.Random:
         """Chance for one purpose, so that what one draws does not move what another gets."""
@@ -207,14 +230,21 @@ class Sandbox:
         lifetime: float = 3600.0,
         channels: Sequence[str] = (),
         caps: Sequence[str] | None = None,
+        token_id: str | None = None,
     ) -> str:
-        """A token for a user, good for `lifetime` seconds from now. Raises `ValueError` for what is no user name."""
+        """A token for a user, good for `lifetime` seconds from now; the rest is as in `backchannel token --help`.
+
+        Raises:
+            ValueError: an argument is outside its grammar.
+        """
         return issue_token(
             self.settings.secret.encode(),
             user,
             lifetime=lifetime,
             channels=channels,
             caps=caps,
+            token_id=token_id,
+            rules=TokenRules.of(self.settings),
             now=self._loop.wall(),
         )
 
