@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from .inputs import inputs_of
 from .targets import SEEDS, TARGETS, Target
 
-EXAMPLES = 400
-
+EXAMPLES = 2500 if os.environ.get("CI") else 400
+"""Inputs per target: seconds at a desk, minutes in CI."""
 
 SEED_FILES = [(target, path) for target in TARGETS.values() for path in target.seeds()]
 
@@ -34,6 +35,7 @@ def test_seeds(target: Target, seed: Path) -> None:
     target.check(seed.read_bytes())
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(draw=st.data())
