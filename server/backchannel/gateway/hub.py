@@ -351,11 +351,17 @@ class Hub:
             Refused: `unavailable`: the log does not have it.
         """
         epoch = channel.epoch
-        while channel.offset < offset and channel.epoch == epoch:
+        await self.approach(channel, offset)
+        if channel.offset < offset and channel.epoch == epoch:
+            raise Refused("unavailable", f"The log of {channel.name} is behind; try again.", outcome="none")
+
+    async def approach(self, channel: HubChannel, offset: int) -> None:
+        """Bring the hub as close to an offset as its log goes."""
+        epoch = channel.epoch
+        before = -1
+        while before < channel.offset < offset and channel.epoch == epoch:
             before = channel.offset
             await self.pull(channel, before)
-            if channel.offset == before:
-                raise Refused("unavailable", f"The log of {channel.name} is behind; try again.", outcome="none")
 
     def _absorb(self, channel: HubChannel, head: LogHead, envelopes: list[Envelope]) -> None:
         """Deliver what was read from the log, as far as it is news."""

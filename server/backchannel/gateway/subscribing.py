@@ -138,6 +138,9 @@ class Subscribing:
         if subscription.after > channel.offset:
             # The worker knows of events that have not come here yet, and that are not for this user.
             await hub.reach(channel, subscription.after)
+        if since is not None and since.epoch == channel.epoch and since.offset > channel.offset:
+            # Another gateway brought the client further than the broker has brought this one.
+            await hub.approach(channel, since.offset)
         if since is not None and since.epoch == channel.epoch and channel.since(since.offset) is None:
             # The frames in memory do not reach back: the log knows what is still there.
             await hub.pull(channel, channel.offset, 1)

@@ -320,6 +320,31 @@ async def test_an_unknown_outcome_is_sent_again_with_the_key(session: Session) -
     assert (caught.value.code, caught.value.outcome) == ("unavailable", "unknown")
 
 
+async def test_a_later_refusal_knows_nothing_of_an_earlier_sending(session: Session) -> None:
+    """Who is turned away for now, after a first sending that may have arrived, is not told that nothing happened.
+
+    It is sent again while there is time; a refusal that no retry can change is an answer for good.
+    """
+    call = asyncio.create_task(session.client.call("thing.do", timeout=8.0))
+    first = await session.peer.expect(frames.Call)
+    await session.reconnect()
+    again = await session.peer.expect(frames.Call)
+    assert again.key == first.key
+    session.peer.error(again, "unavailable", retry=True, retry_after=1.0, outcome="none")
+    await session.clock.elapse(1.25)
+    session.peer.error(await session.peer.expect(frames.Call), "rate_limited", retry=True, retry_after=9.0)
+    with pytest.raises(Refused) as caught:
+        await call
+    assert (caught.value.code, caught.value.outcome) == ("rate_limited", "unknown")
+    call = asyncio.create_task(session.client.call("thing.do"))
+    await session.peer.expect(frames.Call)
+    await session.reconnect()
+    session.peer.error(await session.peer.expect(frames.Call), "forbidden")
+    with pytest.raises(Refused) as caught:
+        await call
+    assert (caught.value.code, caught.value.outcome) == ("forbidden", "none")
+
+
 @pytest.mark.parametrize("key", [None, "a-key-of-mine"])
 @pytest.mark.parametrize("outcome", ["none", "unknown"])
 async def test_what_is_told_at_once(session: Session, key: str | None, outcome: Outcome) -> None:

@@ -130,6 +130,17 @@ async def tell(ctx: Context, _asked: Tell) -> int:
     return ctx.now
 
 
+@app.command("token.revoke")
+class Revoke(Command[Written]):
+    token_id: str
+
+
+@app.handle(Revoke)
+async def revoke(ctx: Context, wanted: Revoke) -> Written:
+    ctx.revoke(token_id=wanted.token_id)
+    return Written("")
+
+
 beats = count(1)
 
 

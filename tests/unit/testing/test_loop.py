@@ -133,6 +133,21 @@ def test_what_never_comes_fails_in_the_end() -> None:
         run(main)
 
 
+def test_running_in_circles_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where callbacks cause each other for ever, time never passes; that is told, too."""
+    monkeypatch.setattr("backchannel.testing.loop._CIRCLES", 1000)
+
+    async def main() -> None:
+        def circle() -> None:
+            loop().call_soon(circle)
+
+        circle()
+        await asyncio.sleep(1.0)
+
+    with pytest.raises(Stuck, match="circles"):
+        run(main)
+
+
 def test_advance_may_take_longer_than_patience() -> None:
     """What is asked for is no sign of being stuck."""
 

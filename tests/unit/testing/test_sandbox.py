@@ -169,6 +169,18 @@ async def test_what_the_server_logs_is_kept(sandbox: Sandbox) -> None:
     assert entry["time"].startswith("2030-01-01T00:00:00")
 
 
+async def test_a_right_that_is_taken_away_ends_within_its_bound(sandbox: Sandbox) -> None:
+    """Revocation is the real thing too: open connections close within 5 s, and the token is good no more."""
+    wire = await sandbox.wire("alice", token=(token := sandbox.token("alice", token_id="card-1")))
+    await sandbox.advance(60)
+    await (await sandbox.client("warden")).call("token.revoke", {"token_id": "card-1"})
+    began = sandbox.now
+    assert await wire.closed() == 4501
+    assert sandbox.now - began <= 5000
+    again = await sandbox.wire()
+    assert (await again.ask("connect", token=token))["code"] == "unauthenticated"
+
+
 async def one_run(app: App, seed: int) -> list[Any]:
     """Everything that two clients hear and get told while chance rules."""
     told: list[Any] = []
@@ -181,6 +193,8 @@ async def one_run(app: App, seed: int) -> list[Any]:
             for number in range(30):
                 if box.random.random() < 0.2:
                     bob.link.cut()
+                if box.random.random() < 0.1:
+                    await box.gateway.drain(2.0)
                 alice.link.delay(box.random.random())
                 told.append((await alice.call("note.write", {"channel": "board:b", "text": str(number)}))["id"])
                 told.append(box.now)

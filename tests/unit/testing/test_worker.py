@@ -96,6 +96,17 @@ async def test_jobs_end_with_their_worker(sandbox: Sandbox) -> None:
     assert len(sandbox.events("feed:beats")) == beats + 4
 
 
+async def test_a_job_beats_once_per_beat(sandbox: Sandbox) -> None:
+    """At whatever instant its worker began, though a float of seconds may fall just short of a beat."""
+    for _ in range(100):
+        sandbox.worker.kill()
+        await sandbox.advance(sandbox.random.random())
+        before = len(sandbox.events("feed:beats"))
+        await sandbox.worker.start()
+        await sandbox.advance(95)
+        assert len(sandbox.events("feed:beats")) == before + 10
+
+
 async def test_a_hub_goes_on_when_a_worker_dies(sandbox: Sandbox) -> None:
     """What a worker caused outside of itself does not die with it, such as the reading of a log."""
     alice = await sandbox.client("alice")

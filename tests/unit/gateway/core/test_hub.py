@@ -578,6 +578,20 @@ async def test_nothing_runs_on_when_the_hub_is_closed(make_world: MakeWorld) -> 
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_closed_hub_does_not_try_again(make_world: MakeWorld) -> None:
+    """A log that could not be read is not asked any more once the hub is closed."""
+    world = await make_world()
+    await world.listener("chat:a")
+    world.log.failure = OSError("The log is gone.")
+    world.log.append("chat:a")
+    world.publish("chat:a")
+    await world.after(0.1)
+    await world.close()
+    reads = world.log.reads
+    await world.after(10.0)
+    assert world.log.reads == reads
+
+
 def test_the_bounds_are_those_of_the_design() -> None:
     """A deaf gateway knows within 5 s, and ends what it cannot vouch for within 30 s and a comparison."""
     assert hub_module._COMPARE_EVERY + hub_module._COMPARE_TIMEOUT <= hub_module._UNREADY_AFTER == 5.0

@@ -107,6 +107,19 @@ async def test_trimmed_events_cannot_be_recovered(world: World, first: int, verd
     assert (await world.listen(client, NAME, since=at(world, 2))).verdict == verdict
 
 
+async def test_a_position_ahead_of_the_hub_is_looked_up_in_the_log(world: World) -> None:
+    """SUB-2: another gateway brought the client further than the broker has brought this one. It hears what follows."""
+    await world.listener(NAME, "bob")
+    for _ in range(3):
+        world.log.append(NAME)
+    client = await world.connect()
+    told = await world.listen(client, NAME, since=at(world, 2))
+    assert (told.verdict, told.offset) == ("recovered", 3)
+    world.publish(NAME)
+    await world.quiet()
+    assert [event.offset for event in client.frames() if isinstance(event, f.Event)] == [3, 4]
+
+
 async def test_a_void_position_is_a_gap(world: World) -> None:
     """SUB-2: another epoch, and an offset past the head."""
     world.log.append(NAME)
