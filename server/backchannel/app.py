@@ -242,7 +242,10 @@ class App:
             name: `noun.verb`.
             lane: the field, or fields, that it is serialised by (mostly a channel); none: its user.
             errors: the app's own codes that its handler refuses with.
-            own_transaction: its handler writes free SQL or waits for the outside world.
+            own_transaction: its handler writes free SQL or waits for the outside world. It runs beside the batches, and
+                only its lane waits for it. Its transaction begins when it first reads, so wait first, then read and
+                write: one that waits for more than a second in total after it has read is rolled back, since it keeps
+                SQLite's one writer from everybody.
             timeout: seconds its handler may take.
         """
         fields = (lane,) if isinstance(lane, str) else tuple(lane)

@@ -39,13 +39,25 @@ from .tables import facts_of
 from .work import Work
 from .writes import OrderedWrites, Writes
 
-__all__ = ["Batch", "RunAlone"]
+__all__ = ["Batch", "HoldsUp", "RunAlone"]
 
 log = structlog.get_logger(__name__)
 
 
 class RunAlone(Exception):
     """The batch was rolled back; run each of its commands again, alone."""
+
+
+class HoldsUp(Exception):
+    """The batch was rolled back because one command waits for something; the others must go on without it.
+
+    Args:
+        work: the command.
+    """
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work.declaration.name)
+        self.work: Final = work
 
 
 class _Kept:
@@ -87,7 +99,8 @@ class Batch:
         self.took: list[tuple[Work, float]] = []
         """How many seconds each handler that ran held the batch."""
         self.writes: Final = OrderedWrites() if alone else Writes()
-        self._transaction: Transaction | None = None
+        self.transaction: Transaction | None = None
+        """The transaction, while there is one."""
         self._alone = alone
         self._memory = memory
         self._counters = Counters()
@@ -98,12 +111,13 @@ class Batch:
         self._publications: list[Publication] = []
         self._broken: BaseException | None = None
 
-    @property
-    def transaction(self) -> Transaction:
-        """The transaction, while the batch runs."""
-        if self._transaction is None:
-            raise RuntimeError("The batch is over: read within the handler.")
-        return self._transaction
+    async def begin(self) -> Transaction:
+        """The transaction, where a handler needs one and there is none.
+
+        Raises:
+            RuntimeError: the batch is over.
+        """
+        raise RuntimeError("The batch is over: read within the handler.")
 
     async def run(self) -> None:
         """Run the commands and commit. Afterwards each command has its reply or is in `left`.
@@ -112,18 +126,19 @@ class Batch:
 
         Raises:
             RunAlone: the batch was rolled back, nothing happened, and no reply is valid.
+            HoldsUp: the same, because of one command that waits for more than `limits.slow`.
         """
         stats = self.runtime.stats
         stats.batches += 1
         try:
-            self._transaction = await self.runtime.store.begin(sorted({work.lane for work in self.works}))
+            transaction = await self.runtime.store.begin(sorted({work.lane for work in self.works}))
         except Exception as exc:
             log.exception("no transaction could begin")
             self._answer_all(failure_of_database(exc) if isinstance(exc, Refused) else NO_DATABASE)
             return
-        transaction = self._transaction
+        self.transaction = transaction
         try:
-            await self._handle()
+            await self._handle(transaction)
             stats.commands_in_batches += len(self.works) - len(self.left)
             envelopes = await self._write(transaction) if self._kept else []
         except BaseException as exc:
@@ -136,14 +151,13 @@ class Batch:
             await self._roll_back(transaction)
         elif not await self._commit(transaction):
             return
-        self._transaction = None
+        self.transaction = None
         self._leave(envelopes)
 
     # Handlers
 
-    async def _handle(self) -> None:
+    async def _handle(self, transaction: Transaction) -> None:
         works = self.works
-        transaction = self.transaction
         scopes = list(dict.fromkeys([work.scope for work in works if work.request.key is not None]))
         known = await transaction.keys(scopes) if scopes else {}
         if expected := self._memory.expected(works):
@@ -160,7 +174,12 @@ class Batch:
             if began >= work.deadline:
                 self.replies.append((work, Reply(id=work.request.id, failure=TOO_LATE)))
                 continue
-            await self._handle_one(work, began)
+            try:
+                await self._handle_one(work, began)
+            except HoldsUp:
+                # It was cut off: how long it takes is not known yet, only that it is more than the limit.
+                self.took.append((work, 2 * limits.slow))
+                raise
             took = self.runtime.monotonic() - began
             spent += took
             self.runtime.stats.handler_seconds += took
@@ -194,9 +213,11 @@ class Batch:
         data = b""
         try:
             running = cast("Coroutine[Any, Any, Any]", declaration.handler(context, work.value))
-            answer = await within(running, seconds)
+            answer = await self._driven(running, seconds)
             data = self.runtime.output.encode(declaration.name, declaration.reply, answer)
         except TimeIsOut:
+            if self._holds_up(seconds):
+                raise HoldsUp(work) from None
             in_time = False
             failure = failure_of_time(declaration.name, seconds)
         except Refused as exc:
@@ -224,6 +245,14 @@ class Batch:
             raise RunAlone
         self._counters.give_back(declared)
         self.replies.append((work, Reply(id=work.request.id, failure=failure)))
+
+    def _driven(self, running: Coroutine[Any, Any, Any], seconds: float) -> Coroutine[Any, Any, Any]:
+        """A handler, bounded: what waits in a transaction that others share, or wait for, must not do so for long."""
+        return within(running, min(seconds, self.runtime.limits.slow))
+
+    def _holds_up(self, seconds: float) -> bool:
+        """Whether a handler whose time is over has more of it where it holds nobody up."""
+        return self.runtime.limits.slow < seconds
 
     def _check(self, work: Work, declared: Declared, data: bytes) -> Failure | None:
         """What keeps a command from counting although its handler returned."""
@@ -283,7 +312,7 @@ class Batch:
             declared.writes.clear()
             declared.flushes += 1
         try:
-            await self.writes.flush(self.transaction, tables)
+            await self.writes.flush(self.transaction or await self.begin(), tables)
         except BaseException as exc:
             self.broke(exc)
             raise
@@ -291,7 +320,7 @@ class Batch:
     async def next(self, counter: str) -> int:
         """The next value of a counter."""
         try:
-            return await self._counters.next(self.transaction, counter)
+            return await self._counters.next(self.transaction or await self.begin(), counter)
         except BaseException as exc:
             self.broke(exc)
             raise
@@ -301,7 +330,8 @@ class Batch:
         head = self._heads.get(channel)
         if head is None:
             try:
-                head = (await self.transaction.positions([channel])).get(channel, 0)
+                transaction = self.transaction or await self.begin()
+                head = (await transaction.positions([channel])).get(channel, 0)
             except BaseException as exc:
                 self.broke(exc)
                 raise
@@ -390,7 +420,7 @@ class Batch:
             self.replies.append((work, Reply(id=work.request.id, data=kept.data, positions=kept.positions)))
 
     async def _roll_back(self, transaction: Transaction) -> None:
-        self._transaction = None
+        self.transaction = None
         try:
             await transaction.rollback()
         except Exception:
@@ -398,6 +428,8 @@ class Batch:
 
     def _give_up(self, exc: Exception) -> None:
         """After a rollback: the commands run again alone, or the only one is told why."""
+        if isinstance(exc, HoldsUp):
+            raise exc
         if not self._alone:
             if not isinstance(exc, RunAlone):
                 log.info("a batch was rolled back", commands=len(self.works), reason=repr(exc))

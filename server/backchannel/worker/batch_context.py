@@ -42,7 +42,7 @@ class BatchDatabase:
         if batch.writes or self._declared.writes:
             await batch.flush_for(self._declared, tables_of(statement))
         try:
-            return await batch.transaction.rows(statement)
+            return await (batch.transaction or await batch.begin()).rows(statement)
         except BaseException as exc:
             batch.broke(exc)
             raise
@@ -63,7 +63,7 @@ class BatchDatabase:
         if batch.writes or self._declared.writes:
             await batch.flush_for_row(self._declared, table, key)
         try:
-            return await batch.transaction.get(table, key)
+            return await (batch.transaction or await batch.begin()).get(table, key)
         except BaseException as exc:
             batch.broke(exc)
             raise
@@ -78,7 +78,7 @@ class BatchDatabase:
         await self._batch.flush_for(self._declared, None)
         self._declared.executed = True
         try:
-            return await self._batch.transaction.execute(statement)
+            return await (self._batch.transaction or await self._batch.begin()).execute(statement)
         except BaseException as exc:
             self._batch.broke(exc)
             raise

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 
 from ..relay.relay import Failure, Reply
-from .batch import Batch, RunAlone
+from .batch import Batch, HoldsUp, RunAlone
 from .counters import CounterMemory
 from .failures import CANCELLED, DEFECT, STOPPED, TOO_LATE
 from .live import LivePublications
+from .lone_batch import LoneBatch
+from .lone_runner import LoneRunner
 from .runtime import Runtime
 from .suspend import ends_the_worker
 from .work import Work
@@ -26,10 +28,14 @@ _WARN_EVERY = 60.0
 # How much the newest run counts in a handler's average. One stall of the machine must not part a quick handler from its
 # batches for good, which costs it most of its throughput; a slow handler is over the limit from its first run on.
 _NEWEST = 0.2
+# How long before its deadline a command that waits is refused, so that the refusal arrives in time: seconds, and at
+# most this part of the time that it was given.
+_EARLY = 0.05
+_EARLY_PART = 0.1
 
 
 class Batcher:
-    """Runs commands, batch after batch, in the order in which they came.
+    """Runs commands, batch after batch, in the order in which they came; those that are slow, or wait, beside them.
 
     Args:
         runtime: what the worker's requests share.
@@ -49,6 +55,10 @@ class Batcher:
         self._warned: dict[str, float] = {}
         self._callbacks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._lone = LoneRunner(runtime, self._run_lone, self._refuse, self._put_back)
+        self._lone_turn = asyncio.Lock()
+        self._sweep_at = float("inf")
+        self._sweeper: asyncio.TimerHandle | None = None
 
     def add(self, work: Work) -> None:
         """Take a command; it runs behind all that were added before."""
@@ -56,19 +66,32 @@ class Batcher:
             self._refuse(work, STOPPED)
             return
         self._queue.append(work)
+        if work.deadline < self._sweep_at:
+            self._sweep_by(_due(work))
         if self._task is None:
             # It begins at the end of this turn of the loop, with everything that came until then.
             self._task = asyncio.get_running_loop().create_task(self._run(), name="command batches")
 
+    def cancel(self, work: Work) -> None:
+        """Nobody waits for a command any more: it is not begun, or stopped where that costs no other its batch."""
+        work.cancelled = True
+        if work.task is not None:
+            work.task.cancel()
+        elif self._lone.give_up(work):
+            self._refuse(work, CANCELLED)
+
     async def stop(self) -> None:
-        """Finish the batch in hand and refuse what waits; then let events and callbacks that were committed leave."""
+        """Finish what has begun and refuse what waits; then let events and callbacks that were committed leave."""
         self._stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for work in self._queue:
             self._refuse(work, STOPPED)
         self._queue.clear()
         self._flush()
         if self._task is not None:
             await asyncio.wait([self._task])
+        await self._lone.stop()
         pending = {asyncio.ensure_future(self.live.wait()), *self._callbacks}
         _, late = await asyncio.wait(pending, timeout=self._runtime.limits.stop)
         for task in late:
@@ -94,26 +117,43 @@ class Batcher:
         """The commands of the next batch, and whether it is one that runs alone."""
         queue = self._queue
         works: list[Work] = []
+        lone = self._lone
+        busy = lone.lanes
         now = self._runtime.monotonic()
         while queue and len(works) < self._runtime.limits.batch:
             work = queue[0]
             if work.cancelled or work.deadline <= now:
                 self._refuse(queue.popleft(), CANCELLED if work.cancelled else TOO_LATE)
-            elif not self._runs_alone(work):
+            elif busy and work.lane in busy:
+                work.apart = work.apart or self._runs_apart(work)
+                busy[work.lane].append(queue.popleft())
+            elif self._runs_apart(work):
+                if any(one.lane == work.lane for one in works):
+                    break
+                work.apart = True
+                lone.start(queue.popleft())
+            elif work.request.attempt < 2:
                 works.append(queue.popleft())
             elif works:
                 break
             else:
+                # A command that is sent again may be the one that broke its batch, or its worker.
                 return [queue.popleft()], True
         return works, len(works) == 1
 
-    def _runs_alone(self, work: Work) -> bool:
-        # A command that is sent again may be the one that broke its batch, or its worker.
+    def _runs_apart(self, work: Work) -> bool:
+        declaration = work.declaration
         return (
-            work.request.attempt >= 2
-            or work.declaration.own_transaction
-            or self._slow.get(work.declaration.name, 0.0) > self._runtime.limits.slow
+            work.apart
+            or declaration.own_transaction
+            or (bool(self._slow) and self._slow.get(declaration.name, 0.0) > self._runtime.limits.slow)
         )
+
+    def _put_back(self, works: Sequence[Work]) -> None:
+        """Take commands that waited for others of their lane; they come before all that wait in the queue."""
+        self._queue.extendleft(reversed(works))
+        if self._task is None and not self._stopping:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="command batches")
 
     async def _run_batch(self, works: Sequence[Work], alone: bool) -> None:
         try:
@@ -124,6 +164,11 @@ class Batcher:
                 self._note_slow(batch)
                 await self._run_each_alone(works, batch.left)
                 return
+            except HoldsUp as exc:
+                self._note_slow(batch)
+                exc.work.apart = True
+                self._queue.extendleft(reversed(works))
+                return
             self._finish(batch)
         except Exception:
             # A defect of the worker itself: whoever is not answered yet must not wait for the timeout.
@@ -133,11 +178,28 @@ class Batcher:
 
     async def _run_each_alone(self, works: Sequence[Work], left: Sequence[Work]) -> None:
         self._queue.extendleft(reversed(left))
-        for work in works[: len(works) - len(left)]:
+        begun = works[: len(works) - len(left)]
+        for position, work in enumerate(begun):
             batch = Batch(self._runtime, [work], alone=True, memory=self._memory)
             self._runtime.stats.retried_alone += 1
+            try:
+                await batch.run()
+            except HoldsUp:
+                self._note_slow(batch)
+                work.apart = True
+                self._queue.extendleft(reversed(begun[position:]))
+                return
+            self._finish(batch)
+
+    async def _run_lone(self, work: Work) -> None:
+        try:
+            batch = LoneBatch(self._runtime, work, memory=self._memory, turn=self._lone_turn)
             await batch.run()
             self._finish(batch)
+        except Exception:
+            log.exception("a command could not be run", request=work.declaration.name)
+            self._refuse(work, DEFECT)
+        self._flush()
 
     def _finish(self, batch: Batch) -> None:
         """After the transaction: events first, then replies, then what waited for the commit."""
@@ -186,8 +248,42 @@ class Batcher:
                     limit=limit,
                 )
 
+    # What waits for too long
+
+    def _sweep_by(self, due: float) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweep_at = due
+        delay = max(due - self._runtime.monotonic(), 0.0)
+        self._sweeper = asyncio.get_running_loop().call_later(delay, self._sweep)
+
+    def _sweep(self) -> None:
+        """Refuse what will not begin in time, while whoever asked still hears it; come back for the next one."""
+        self._sweeper = None
+        self._sweep_at = earliest = float("inf")
+        now = self._runtime.monotonic()
+        for work in [*self._queue, *self._lone.waiting()]:
+            if work.answered:
+                continue
+            due = _due(work)
+            if due > now:
+                earliest = min(earliest, due)
+            else:
+                self._refuse(work, TOO_LATE)
+                # Whoever comes upon it passes it over.
+                work.cancelled = True
+                self._lone.give_up(work)
+        if earliest < float("inf"):
+            self._sweep_by(earliest)
+        self._flush()
+
     def _refuse(self, work: Work, failure: Failure) -> None:
         self._answer(work, Reply(id=work.request.id, failure=failure))
+
+
+def _due(work: Work) -> float:
+    """When a command that was not begun is refused, by `Runtime.monotonic`."""
+    return work.deadline - min(_EARLY, _EARLY_PART * work.request.timeout)
 
 
 async def _call_all(callbacks: Iterable[Callable[[], Awaitable[None]]]) -> None:

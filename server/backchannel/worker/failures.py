@@ -14,6 +14,7 @@ from ..relay.relay import Failure
 
 __all__ = [
     "CANCELLED",
+    "CANCELLED_RUNNING",
     "DEFECT",
     "INTERNAL",
     "NO_DATABASE",
@@ -23,6 +24,7 @@ __all__ = [
     "failure_of_database",
     "failure_of_refusal",
     "failure_of_time",
+    "held_too_long",
     "too_large",
 ]
 
@@ -39,6 +41,9 @@ NO_DATABASE: Final = Failure.of(
     Refused("unavailable", "The database is not there; nothing happened.", outcome="none", retry_after=1.0)
 )
 CANCELLED: Final = Failure.of(Refused("cancelled", "The call was cancelled before it was run.", outcome="none"))
+CANCELLED_RUNNING: Final = Failure.of(
+    Refused("cancelled", "The call was cancelled while it was run; nothing happened.", outcome="none")
+)
 TOO_LATE: Final = Failure.of(
     Refused("unavailable", "The time was over before its turn came; nothing happened.", outcome="none")
 )
@@ -87,6 +92,15 @@ def failure_of_time(name: str, seconds: float) -> Failure:
     """A handler took too long and was cancelled."""
     return Failure.of(
         Refused("unavailable", f"{name} took longer than {seconds:.3g} s; nothing happened.", outcome="none")
+    )
+
+
+def held_too_long(name: str, seconds: float) -> Refused:
+    """A handler waited for other things while it held its transaction."""
+    return Refused(
+        "unavailable",
+        f"{name} kept the database waiting for longer than {seconds:.3g} s; nothing happened.",
+        outcome="none",
     )
 
 

@@ -61,6 +61,12 @@ class QueryRunner:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
+    def cancel(self, work: Work) -> None:
+        """Nobody waits for a query any more."""
+        work.cancelled = True
+        if work.task is not None:
+            work.task.cancel()
+
     async def stop(self) -> None:
         """Refuse what waits, and give what runs in tasks a while to end."""
         self._stopping = True

@@ -36,6 +36,12 @@ class WorkerLimits(Struct, frozen=True, kw_only=True):
     """How long the handlers of one batch may take before it is closed."""
     slow: float = 0.05
     """A handler that holds a batch for so long is named in the log, and runs alone while it is as slow on average."""
+    alone: int = 32
+    """Commands that run beside the batches at once, each in a task of its own."""
+    alone_per_user: int = 4
+    """How many of them may be of one user."""
+    held: float = 1.0
+    """How long such a command may wait for other things, in total, while it holds its transaction."""
     handler: float = 10.0
     """How long a handler may take, where its declaration does not say."""
     frame: int = 1024 * 1024

@@ -7,11 +7,12 @@ handler would cost more than many handlers do, so they are made only for a corou
 from __future__ import annotations
 
 import asyncio
+import functools
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-__all__ = ["TimeIsOut", "ends_the_worker", "proceed", "within"]
+__all__ = ["TimeIsOut", "ends_the_worker", "proceed", "watched", "within"]
 
 T = TypeVar("T")
 
@@ -39,6 +40,31 @@ def proceed(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any,
                 waits_for = coroutine.send(value)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
+
+
+@types.coroutine
+def watched(
+    coroutine: Coroutine[Any, Any, T], suspends: Callable[[], None], resumes: Callable[[], None]
+) -> Generator[Any, Any, T]:
+    """Await a coroutine, and tell each time when it suspends and when it goes on. Neither function may raise."""
+    going_on = functools.partial(coroutine.send, None)
+    while True:
+        try:
+            waits_for = going_on()
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        suspends()
+        try:
+            value = yield waits_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as exc:
+            going_on = functools.partial(coroutine.throw, exc)
+        else:
+            going_on = functools.partial(coroutine.send, value)
+        finally:
+            resumes()
 
 
 async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:

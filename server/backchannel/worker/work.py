@@ -23,6 +23,7 @@ class Work:
 
     __slots__ = (
         "answered",
+        "apart",
         "cancelled",
         "deadline",
         "declaration",
@@ -44,8 +45,10 @@ class Work:
         """Whether its one reply was given."""
         self.cancelled = False
         """Whether nobody waits any more, so that it need not begin."""
+        self.apart = False
+        """Whether it held up a batch, so that it runs beside the batches."""
         self.task: asyncio.Task[None] | None = None
-        """Where it runs, once it has begun in a task of its own."""
+        """Where it runs, if in a task of its own, until its commit begins: who cancels the call stops it there."""
         self.waiter: asyncio.Future[Reply] | None = None
         """Who waits within this worker; None for what came over the relay."""
         self.lane = ""

@@ -135,12 +135,16 @@ class Worker:
     def _cancel(self, request_id: int) -> None:
         work = self._open.get(request_id)
         if work is not None:
-            work.cancelled = True
-            if work.task is not None:
-                work.task.cancel()
+            if work.declaration.kind == "command":
+                self._batcher.cancel(work)
+            else:
+                self._queries.cancel(work)
 
     async def _ask(self, request: Request) -> Reply:
-        """Run a request of this worker's own, and wait. Cancelling the wait lets it go on if it has begun."""
+        """Run a request of this worker's own, and wait.
+
+        Cancelling the wait stops it, but for a command that has begun in a batch: that one goes on.
+        """
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._take(request, self._runtime.monotonic(), waiter)
         try:
