@@ -39,6 +39,8 @@ interface Open {
   connection: Connection | undefined;
   /** Whether it was ever sent, and so may have taken effect. */
   sent: boolean;
+  /** Whether an earlier sending may have taken effect, of which a later one's refusal may know nothing. */
+  uncertain: boolean;
   /** How often it was answered that its outcome is unknown. */
   unknowns: number;
   resolve(frame: ServerFrame): void;
@@ -104,6 +106,7 @@ export class Requests {
         alarm: new Alarm(this.#timers),
         connection: undefined,
         sent: false,
+        uncertain: false,
         unknowns: 0,
         resolve,
         reject,
@@ -128,9 +131,12 @@ export class Requests {
   }
 
   /** Take the answer to a request. Answers that nobody waits for any more are ignored. */
-  answer(id: number, frame: ServerFrame): void {
+  answer(id: number, answer: ServerFrame): void {
     const open = this.#open.get(id);
     if (open?.connection === undefined) return;
+    // Who turned this sending away for now was not asked about the one before.
+    const unsure = answer.type === "error" && open.uncertain && answer.retry;
+    const frame: ServerFrame = unsure ? { ...answer, outcome: "unknown" } : answer;
     if (frame.type !== "error" || !this.#againLater(open, frame)) {
       this.#forget(open);
       if (frame.type === "error") open.reject(Refused.of(frame));
@@ -158,6 +164,7 @@ export class Requests {
     if (open.length === 0) return;
     for (const request of open) {
       if (request.again) {
+        request.uncertain = true;
         this.#wait(request);
         continue;
       }
@@ -207,6 +214,7 @@ export class Requests {
     const pause = retry_after * 1000 + this.#pause(open.unknowns);
     if (this.#timers.now() + pause >= open.deadline) return false;
     open.unknowns += 1;
+    open.uncertain = true;
     open.connection = undefined;
     this.#paused.add(open);
     open.alarm.set(pause, () => {

@@ -57,6 +57,29 @@ describe("calls", () => {
     });
   });
 
+  it("stay unknown where a refusal follows a sending whose answer was lost (CALL-6)", async () => {
+    const { server, client, peer } = connected();
+    const call = outcome(client.call("message.send", { text: "Tea?" }, { timeout: 1 }));
+    peer.take("call");
+    peer.end();
+    await pass(250);
+    const next = server.peer(2).accept();
+    next.welcome();
+    const { id } = next.take("call");
+    next.say({
+      type: "error",
+      id,
+      code: "rate_limited",
+      message: "Too fast.",
+      retry: true,
+      outcome: "none",
+      retry_after: 5,
+    });
+    await settle();
+    expect(call.error).toMatchObject({ code: "rate_limited", outcome: "unknown" });
+    client.close();
+  });
+
   it("are sent again with the same key and the data of then (CALL-6)", async () => {
     const { server, client, peer } = connected();
     const data = { text: "Tea?" };
