@@ -72,7 +72,7 @@ class TypeScript:
 def typescript() -> Iterator[TypeScript]:
     """The codecs of client_js, where Node and its packages are there."""
     if shutil.which("node") is None or not (CLIENT_JS / "node_modules" / "vite").exists():
-        pytest.skip("Node or the packages of client_js are not installed: npm ci in client_js")
+        pytest.fail("Node or the packages of client_js are not installed: npm ci in client_js")
     process = TypeScript()
     yield process
     process.close()
