@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 
 from backchannel_protocol import BackchannelError, Command, Event, Query, Refused, Request
 
-from .app import App, Namespace, RegistrationError
+from .app import App, Namespace
 from .context import Context, Publisher
+from .registration import RegistrationError
 
 if TYPE_CHECKING:
     from backchannel_client import Bot, Client, ConnectionClosed

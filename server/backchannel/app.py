@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from backchannel_protocol import ERROR_CODES, BackchannelError, Command, Event, Query, Request
-from backchannel_protocol.codes import CODE_PATTERN
+from backchannel_protocol import Command, Event, Query, Request
 from backchannel_protocol.limits import NAME_RE
 from backchannel_protocol.requests import reply_type
 
 from .context import Context
+from .registration import (
+    RegistrationError,
+    check_code,
+    check_handler,
+    check_job,
+    check_name,
+    check_travels,
+    derives,
+    name_of,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -37,7 +46,6 @@ __all__ = [
     "Migrations",
     "Namespace",
     "NamespaceDeclaration",
-    "RegistrationError",
     "RequestDeclaration",
     "Route",
     "UserDisconnected",
@@ -54,10 +62,6 @@ SlowPolicy = Literal["disconnect", "gap", "latest"]
 Once = Literal["installation", "process"]
 
 _NAMESPACE = re.compile(r"[a-z0-9_-]{1,64}\Z")
-
-
-class RegistrationError(BackchannelError):
-    """Something was declared wrongly; the message tells the cure."""
 
 
 class Namespace:
@@ -288,10 +292,10 @@ class App:
         own_transaction: bool = False,
         timeout: float | None = None,
     ) -> None:
-        _check_name(name, "noun.verb")
-        if not _derives(cls, base):
+        check_name(name, "noun.verb")
+        if not derives(cls, base):
             raise RegistrationError(
-                f"{name}: {_name_of(cls)} must derive from {base.__name__}[Answer], as in "
+                f"{name}: {name_of(cls)} must derive from {base.__name__}[Answer], as in "
                 f"`class Place({base.__name__}[Placed])`."
             )
         if name in self.requests:
@@ -307,9 +311,9 @@ class App:
                     f"{name}: lane {field!r} is not a field of {cls.__name__} (it has: {', '.join(fields)})."
                 )
         for code in errors:
-            _check_code(name, code)
-        _check_travels(name, cls)
-        _check_travels(name, reply)
+            check_code(name, code)
+        check_travels(name, cls)
+        check_travels(name, reply)
         self.requests[name] = RequestDeclaration(
             name, kind, cls, reply, lane=lane, errors=errors, own_transaction=own_transaction, timeout=timeout
         )
@@ -319,12 +323,12 @@ class App:
         """Declare an event: an `Event` struct. An undeclared event cannot be published."""
 
         def declare(cls: EventClass) -> EventClass:
-            _check_name(name, "noun.participle")
-            if not _derives(cls, Event):
-                raise RegistrationError(f"{name}: {_name_of(cls)} must derive from Event.")
+            check_name(name, "noun.participle")
+            if not derives(cls, Event):
+                raise RegistrationError(f"{name}: {name_of(cls)} must derive from Event.")
             if name in self.events or name in _BUILT_IN_EVENTS:
                 raise RegistrationError(f"{name} is declared already; choose another name or remove one.")
-            _check_travels(name, cls)
+            check_travels(name, cls)
             self.events[name] = EventDeclaration(name, cls, ephemeral)
             cls.wire_name = name
             return cls
@@ -367,12 +371,12 @@ class App:
             declaration = self.requests.get(name)
             if declaration is None or declaration.cls is not request:
                 raise RegistrationError(
-                    f"{_name_of(request)} is not declared in app {self.name!r}: put @app.command(…) or "
+                    f"{name_of(request)} is not declared in app {self.name!r}: put @app.command(…) or "
                     f"@app.query(…) on it first."
                 )
             if declaration.handler is not None:
-                raise RegistrationError(f"{name} has a handler already: {_name_of(declaration.handler)}.")
-            _check_handler(name, function, declaration)
+                raise RegistrationError(f"{name} has a handler already: {name_of(declaration.handler)}.")
+            check_handler(name, function, declaration.cls, declaration.reply)
             self.requests[name] = msgspec.structs.replace(declaration, handler=function)
             return function
 
@@ -380,7 +384,7 @@ class App:
 
     def on_start(self, function: Job) -> Job:
         """Run `async def f(publisher)` once in every worker process, before requests are taken."""
-        _check_job("on_start", function)
+        check_job("on_start", function)
         self.starters.append(function)
         return function
 
@@ -390,7 +394,7 @@ class App:
             raise RegistrationError("every: seconds must be positive.")
 
         def register(function: Job) -> Job:
-            _check_job("every", function)
+            check_job("every", function)
             self.jobs.append(Every(seconds, once, function))
             return function
 
@@ -480,38 +484,6 @@ _BUILT_IN_EVENTS = {
 }
 
 
-def _name_of(thing: Any) -> str:
-    return getattr(thing, "__qualname__", repr(thing))
-
-
-def _derives(cls: Any, base: type) -> bool:
-    """Whether what a decorator was put on is a class of this kind; it may be anything."""
-    return isinstance(cls, type) and issubclass(cls, base)
-
-
-def _check_name(name: str, form: str) -> None:
-    if not NAME_RE.match(name) or "." not in name or len(name) > 64:
-        raise RegistrationError(f"{name!r} is not a name: use `{form}`, lower case, at most 64 characters.")
-
-
-def _check_code(name: str, code: str) -> None:
-    if not re.match(CODE_PATTERN, code):
-        raise RegistrationError(f"{name}: error code {code!r} must be lower-case words joined by _.")
-    if code in ERROR_CODES:
-        raise RegistrationError(f"{name}: {code!r} is one of the protocol's codes and needs no declaration.")
-
-
-def _check_travels(name: str, type_: Any) -> None:
-    """Fail for a type that has no form on the wire."""
-    try:
-        msgspec.json.Decoder(type_)
-        _, components = msgspec.json.schema_components([type_])
-    except (TypeError, NameError, ValueError) as exc:
-        raise RegistrationError(f"{name}: {_name_of(type_)} cannot travel: {exc}") from None
-    if "contentEncoding" in repr(components):
-        raise RegistrationError(f"{name}: {_name_of(type_)} has a `bytes` field; declare it `str` and carry base64url.")
-
-
 def _check_namespace(name: str, cls: type[Namespace]) -> None:
     """Fail for an attribute whose value is not one that `Namespace` allows."""
     rules: Sequence[tuple[str, Any, str]] = (
@@ -529,31 +501,3 @@ def _check_namespace(name: str, cls: type[Namespace]) -> None:
             msgspec.convert(value, type_)
         except msgspec.ValidationError:
             raise RegistrationError(f"Namespace {name!r}: {attribute} is {value!r}; make it {allowed}.") from None
-
-
-def _check_handler(name: str, function: Any, declaration: RequestDeclaration) -> None:
-    if not inspect.iscoroutinefunction(function):
-        raise RegistrationError(f"{name}: {_name_of(function)} must be `async def`.")
-    parameters = list(inspect.signature(function).parameters.values())
-    if len(parameters) != 2:
-        raise RegistrationError(f"{name}: {_name_of(function)} must take (ctx, request), and nothing else.")
-    try:
-        hints: Mapping[str, Any] = get_type_hints(function)
-    except NameError as exc:
-        raise RegistrationError(f"{name}: {_name_of(function)}: {exc}; import it at module level.") from None
-    taken = hints.get(parameters[1].name)
-    if taken is not declaration.cls:
-        raise RegistrationError(
-            f"{name}: {_name_of(function)} takes {_name_of(taken)}; annotate its second parameter as "
-            f"{declaration.cls.__name__}."
-        )
-    if hints.get("return") != declaration.reply:
-        raise RegistrationError(
-            f"{name}: {_name_of(function)} must return {_name_of(declaration.reply)}, as {declaration.cls.__name__} "
-            f"declares."
-        )
-
-
-def _check_job(what: str, function: Any) -> None:
-    if not inspect.iscoroutinefunction(function) or len(inspect.signature(function).parameters) != 1:
-        raise RegistrationError(f"{what}: {_name_of(function)} must be `async def f(publisher)`.")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from backchannel_protocol import ERROR_CODES, BackchannelError, Refused
 
-from ..app import RegistrationError
+from ..registration import RegistrationError
 from ..settings import ConfigurationError
 from .output import printable, stderr
 

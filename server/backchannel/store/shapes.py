@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import result_tuple
 
-from ..app import RegistrationError
+from ..registration import RegistrationError
 
 __all__ = ["ColumnShape", "TableShape", "check_table"]
 

@@ -13,7 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from ..app import Migrations, RegistrationError
+from ..app import Migrations
+from ..registration import RegistrationError
 from . import tables
 from .errors import StoreError
 from .shapes import check_table

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from backchannel.app import Migrations, RegistrationError
+from backchannel import RegistrationError
+from backchannel.app import Migrations
 from backchannel.broker.broker import Envelope
 from backchannel.store import tables
 from backchannel.store.errors import StoreError
