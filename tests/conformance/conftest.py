@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import selectors
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cache
@@ -18,6 +17,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
+
+from backchannel.testing import VirtualLoop
 
 T = TypeVar("T")
 Plain = dict[str, Any]
@@ -255,31 +256,6 @@ def equal() -> Callable[[Any, Any], bool]:
 
 
 # Time
-
-
-class _Selector(selectors.SelectSelector):
-    """Waits by moving the clock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = START
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise AssertionError("The test waits for something that nothing will bring.")
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop without real time: when nothing is ready, the next timer is due."""
-
-    def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
 
 
 def wall() -> float:

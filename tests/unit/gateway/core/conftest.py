@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar, get_args
@@ -13,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from backchannel import testing
 from backchannel.app import App, Namespace
 from backchannel.auth.principal import Principal
 from backchannel.broker.broker import Envelope, LogBounds, LogHead
@@ -33,33 +33,12 @@ WALL = 1_760_000_000.0
 _PINGS = frozenset(codec.encode(f.Ping()) for codec in (JSON, MSGPACK))
 
 
-class _Selector(selectors.SelectSelector):
-    """Waits by moving the clock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = START
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise AssertionError("The test waits for something that nothing will bring.")
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop without real time: when nothing is ready, the next timer is due."""
-
-    def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
+class VirtualLoop(testing.VirtualLoop):
+    """The test kit's loop without real time, with what these tests look at and turn besides."""
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass in the middle of a callback, as a busy loop does."""
-        self._virtual.now += seconds
+        self._nanoseconds += round(seconds * 1e9)
 
     def timers(self) -> int:
         """How many timers wait."""
