@@ -21,7 +21,7 @@ votes = Table(
 )
 app.tables(tables)
 
-PollName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$")]
+PollName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$(?!\n)")]
 Choice = Annotated[str, Meta(min_length=1, max_length=40)]
 
 

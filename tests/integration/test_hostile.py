@@ -60,6 +60,17 @@ FRAMES: dict[str, tuple[str | bytes, str, bool]] = {
     "field-missing": (call('{"channel":"chat:lobby"}'), "invalid", True),
     "text-too-long": (call('{"channel":"chat:lobby","text":"' + "x" * 5000 + '"}'), "invalid", True),
     "text-is-blank": (call('{"channel":"chat:lobby","text":"  "}'), "invalid", True),
+    "chat-channel-with-a-newline": (call('{"channel":"chat:lobby\\n","text":"x"}'), "invalid", True),
+    "new-channel-with-a-newline": (
+        '{"type":"call","id":7,"name":"channel.create","data":{"name":"x","id":"tea\\n"}}',
+        "invalid",
+        True,
+    ),
+    "member-with-a-newline": (
+        '{"type":"call","id":7,"name":"channel.create","data":{"name":"x","members":["bob\\n"]}}',
+        "invalid",
+        True,
+    ),
     "data-is-an-array": (call("[1]"), "invalid", True),
     "channel-is-not-one": ('{"type":"subscribe","id":7,"channel":"no colon"}', "invalid", True),
     "channel-with-a-newline": ('{"type":"subscribe","id":7,"channel":"chat:lobby\\n"}', "invalid", True),

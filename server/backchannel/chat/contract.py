@@ -40,8 +40,9 @@ __all__ = [
 app = App("chat")
 
 Role = Literal["owner", "member"]
-ChatChannel = Annotated[str, Meta(pattern=r"^chat:[A-Za-z0-9_.@-]{1,128}$", description="A chat channel.")]
-UserName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,128}$")]
+# In Python `$` also matches before a final newline; `(?!\n)` closes that and means the same in every dialect.
+ChatChannel = Annotated[str, Meta(pattern=r"^chat:[A-Za-z0-9_.@-]{1,128}$(?!\n)", description="A chat channel.")]
+UserName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,128}$(?!\n)")]
 Title = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S")]
 Text = Annotated[str, Meta(min_length=1, max_length=4000, pattern=r"\S")]
 
@@ -157,7 +158,7 @@ class CreateChannel(Command[ChannelInfo]):
     members: Annotated[list[UserName], Meta(max_length=100)] = []
     public: bool = True
     """Whether anybody may find and join it."""
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")] | None = None
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,64}$(?!\n)")] | None = None
     """What follows `chat:`; by default a fresh id."""
 
 
