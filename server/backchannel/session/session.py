@@ -359,6 +359,15 @@ class Session:
         return out
 
     def _answer_waiting(self, subscription: Subscription, refusal: Refused) -> Effects:
+        # SUB-7: whatever went wrong, nothing is left behind, so the outcome is known.
+        refusal = Refused(
+            refusal.code,
+            refusal.message,
+            details=refusal.details,
+            retry=refusal.retry,
+            outcome="none",
+            retry_after=refusal.retry_after,
+        )
         waiting, subscription.request_ids = subscription.request_ids, ()
         out: Effects = []
         for request_id in waiting:
