@@ -26,7 +26,9 @@ from .registration import (
     check_code,
     check_handler,
     check_job,
+    check_lane,
     check_name,
+    check_spelling,
     check_travels,
     derives,
     name_of,
@@ -310,6 +312,7 @@ class App:
                 raise RegistrationError(
                     f"{name}: lane {field!r} is not a field of {cls.__name__} (it has: {', '.join(fields)})."
                 )
+            check_lane(name, field, fields[field].type)
         for code in errors:
             check_code(name, code)
         check_travels(name, cls)
@@ -501,3 +504,4 @@ def _check_namespace(name: str, cls: type[Namespace]) -> None:
             msgspec.convert(value, type_)
         except msgspec.ValidationError:
             raise RegistrationError(f"Namespace {name!r}: {attribute} is {value!r}; make it {allowed}.") from None
+    check_spelling(name, cls, Namespace)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, get_type_hints
 
 import msgspec
+from msgspec import inspect as inspect_types
 
 from backchannel_protocol import ERROR_CODES, BackchannelError, Request
 from backchannel_protocol.codes import CODE_PATTERN
@@ -18,11 +20,25 @@ __all__ = [
     "check_code",
     "check_handler",
     "check_job",
+    "check_lane",
     "check_name",
+    "check_spelling",
     "check_travels",
     "derives",
     "name_of",
 ]
+
+
+# How alike two names are that are meant to be the same, of 1.
+_ALMOST = 0.8
+
+_NAMES_A_LANE = (
+    inspect_types.EnumType,
+    inspect_types.IntType,
+    inspect_types.LiteralType,
+    inspect_types.NoneType,
+    inspect_types.StrType,
+)
 
 
 class RegistrationError(BackchannelError):
@@ -45,12 +61,38 @@ def check_name(name: str, form: str) -> None:
         raise RegistrationError(f"{name!r} is not a name: use `{form}`, lower case, at most 64 characters.")
 
 
+def check_spelling(name: str, cls: type, rules: type) -> None:
+    """Fail for an attribute that is almost one of the rules that a namespace may set.
+
+    A class may have names of its own, but a misspelt rule would silently not hold.
+    """
+    known = [attribute for attribute in vars(rules) if not attribute.startswith("_")]
+    for attribute in dir(cls):
+        if attribute.startswith("_") or attribute in known:
+            continue
+        if near := get_close_matches(attribute, known, 1, _ALMOST):
+            raise RegistrationError(f"Namespace {name!r}: {attribute} is no rule; did you mean {near[0]}?")
+
+
 def check_code(name: str, code: str) -> None:
     """Fail for what an app may not use as an error code of its own."""
     if not re.match(CODE_PATTERN, code):
         raise RegistrationError(f"{name}: error code {code!r} must be lower-case words joined by _.")
     if code in ERROR_CODES:
         raise RegistrationError(f"{name}: {code!r} is one of the protocol's codes and needs no declaration.")
+
+
+def check_lane(name: str, field: str, type_: Any) -> None:
+    """Fail for a field that cannot name a lane: only equal text or whole numbers are surely one lane."""
+    kinds = [inspect_types.type_info(type_)]
+    while kinds:
+        kind = kinds.pop()
+        if isinstance(kind, inspect_types.Metadata):
+            kinds.append(kind.type)
+        elif isinstance(kind, inspect_types.UnionType):
+            kinds.extend(kind.types)
+        elif not isinstance(kind, _NAMES_A_LANE):
+            raise RegistrationError(f"{name}: lane {field!r} must be text or a whole number, not {name_of(type_)}.")
 
 
 def check_travels(name: str, type_: Any) -> None:

@@ -42,6 +42,8 @@ async def otherwise(ctx: Context, request: Ask) -> str:
         ({"presence": "yes"}, "presence is 'yes'; make it True or False"),
         ({"clients_may_publish": 1}, "clients_may_publish is 1; make it True or False"),
         ({"clients_may_publish": True}, "on durable channels only commands publish"),
+        ({"may_lisen": synchronous}, "may_lisen is no rule; did you mean may_listen?"),
+        ({"presense": True}, "presense is no rule; did you mean presence?"),
         ({"may_listen": lambda self, ctx, channel: True}, "may_listen must be `async def`"),
     ],
 )
@@ -80,3 +82,29 @@ def test_names_and_handlers() -> None:
     app.event("number.happened")(Happened)
     with pytest.raises(RegistrationError, match=r"number\.happened is declared already"):
         app.event("number.happened")(Happened)
+
+
+class Sort(Command[int]):
+    """A command whose fields are of many kinds."""
+
+    text: str
+    number: int | None
+    tags: dict[str, int]
+    share: float
+
+
+@pytest.mark.parametrize("field", ["tags", "share"])
+def test_a_lane_that_is_no_name(field: str) -> None:
+    """A lane is text or a whole number: of other things it is not sure what counts as the same."""
+    with pytest.raises(RegistrationError, match=f"lane '{field}' must be text or a whole number"):
+        App("wrong").command("thing.sort", lane=field)(Sort)
+
+
+def test_a_lane_of_text_and_numbers() -> None:
+    """Several fields may name a lane, and one of them may be missing."""
+    App("right").command("thing.sort", lane=["text", "number"])(Sort)
+
+
+def test_a_namespace_may_have_names_of_its_own() -> None:
+    """What resembles no rule is the app's own affair."""
+    App("right").namespace("room")(type("Room", (Namespace,), {"greeting": "hello", "rows_of": synchronous}))
