@@ -27,13 +27,13 @@ REPLY_AGE: Final = 30 * 86_400_000
 # trimmed from its beginning only, so that what remains is dense; an old event behind a younger one waits for it.
 _PAGE = """
 WITH page AS (
-    SELECT channel, "offset", first FROM heads WHERE app = ?1 AND channel > ?2 AND channel < ?3
-    ORDER BY channel LIMIT ?6
+    SELECT channel, "offset", first FROM heads WHERE app = :app AND channel > :after AND channel < :end
+    ORDER BY channel LIMIT :page
 )
 SELECT (SELECT max(channel) FROM page), channel FROM page
-WHERE first <= "offset" AND ("offset" - first >= ?4 OR (
-    SELECT time FROM events AS e WHERE e.app = ?1 AND e.channel = page.channel AND e."offset" = page.first
-) < ?5)
+WHERE first <= "offset" AND ("offset" - first >= :size OR (
+    SELECT time FROM events AS e WHERE e.app = :app AND e.channel = page.channel AND e."offset" = page.first
+) < :oldest)
 UNION ALL SELECT max(channel), NULL FROM page
 """
 _HEAD = 'SELECT "offset", first FROM heads WHERE app = ? AND channel = ?'
@@ -45,8 +45,8 @@ _TRIM = 'DELETE FROM events WHERE app = ? AND channel = ? AND "offset" < ?'
 _MOVE = "UPDATE heads SET first = ? WHERE app = ? AND channel = ?"
 OLD_REPLIES = """
 UPDATE keys SET reply = NULL FROM (
-    SELECT principal, key FROM keys WHERE app = ?1 AND time < ?2 AND reply IS NOT NULL LIMIT ?3
-) AS old WHERE keys.app = ?1 AND keys.principal = old.principal AND keys.key = old.key
+    SELECT principal, key FROM keys WHERE app = :app AND time < :before AND reply IS NOT NULL LIMIT :page
+) AS old WHERE keys.app = :app AND keys.principal = old.principal AND keys.key = old.key
 """
 
 
@@ -80,14 +80,15 @@ async def keep_house(store: SqliteStore, bounds: Mapping[str, tuple[int, float]]
     changed = PAGE
     while changed == PAGE:
         async with _step(store) as writer:
-            changed = writer.execute(OLD_REPLIES, (store.app, limit, PAGE)).rowcount
+            changed = writer.execute(OLD_REPLIES, {"app": store.app, "before": limit, "page": PAGE}).rowcount
         await asyncio.sleep(0)
 
 
 async def _page(store: SqliteStore, after: str, end: str, size: int, oldest: int) -> str:
     """Trim the next page of channels; returns its last one's name, or nothing at the end."""
     with sqlite_border():
-        rows = store.writer.execute(_PAGE, (store.app, after, end, size, oldest, PAGE)).fetchall()
+        values = {"app": store.app, "after": after, "end": end, "size": size, "oldest": oldest, "page": PAGE}
+        rows = store.writer.execute(_PAGE, values).fetchall()
     for _, channel in rows:
         while channel is not None and await _trim(store, channel, size, oldest):
             pass

@@ -112,7 +112,7 @@ class SqliteLogReader:
 
     # In a thread
 
-    def _one(self, text: str, *values: Any) -> tuple[Any, ...]:
+    def _one(self, text: str, values: tuple[Any, ...] | dict[str, Any]) -> tuple[Any, ...]:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = connect_reader(self._path)
@@ -122,13 +122,14 @@ class SqliteLogReader:
             return row
 
     def _heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
-        return decode_heads(self._one(HEADS, self._app, msgspec.json.encode(channels).decode())[0])
+        return decode_heads(self._one(HEADS, (self._app, msgspec.json.encode(channels).decode()))[0])
 
     def _changed(self, since: int) -> dict[str, LogHead]:
-        return decode_heads(self._one(CHANGED_HEADS, self._app, since)[0])
+        return decode_heads(self._one(CHANGED_HEADS, (self._app, since))[0])
 
     def _read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
-        head_text, events_text = self._one(LOG, self._app, channel, after, limit)
+        values = {"app": self._app, "channel": channel, "after": after, "limit": limit}
+        head_text, events_text = self._one(LOG, values)
         if head_text is None:
             return self._unused, []
         epoch, offset, first = _HEAD.decode(head_text)

@@ -29,9 +29,9 @@ CHANGED_HEADS: Final = (
     'SELECT json_group_array(json_array(channel, epoch, "offset", first)) FROM heads WHERE app = ? AND changed >= ?'
 )
 LOG: Final = (
-    'SELECT (SELECT json_array(epoch, "offset", first) FROM heads WHERE app = ?1 AND channel = ?2), '
+    'SELECT (SELECT json_array(epoch, "offset", first) FROM heads WHERE app = :app AND channel = :channel), '
     '(SELECT json_group_array(json_array("offset", name, data, user, key, subject, time, ends)) FROM '
-    '(SELECT * FROM events WHERE app = ?1 AND channel = ?2 AND "offset" > ?3 ORDER BY "offset" LIMIT ?4))'
+    '(SELECT * FROM events WHERE app = :app AND channel = :channel AND "offset" > :after ORDER BY "offset" LIMIT :limit))'
 )
 """A log's head and a stretch of its events, in one statement and so of one moment."""
 

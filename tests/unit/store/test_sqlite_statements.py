@@ -99,7 +99,8 @@ async def test_every_hot_statement_uses_an_index(store: SqliteStore) -> None:
         statements.delete(shape, ("channel",), 3),
     ]
     for text in texts:
-        values: Any = [1] * (4 if text == LOG else text.count("?"))
+        named = dict.fromkeys(("app", "channel", "after", "limit"), 1)
+        values: Any = named if text == LOG else [1] * text.count("?")
         plan = [row[3] for row in store.writer.execute(f"EXPLAIN QUERY PLAN {text}", values)]
         tables_read = [line for line in plan if any(n in line for n in ("messages", "keys", "heads", "events"))]
         searches = [line for line in plan if line.startswith("SEARCH")]
@@ -116,7 +117,8 @@ async def test_writes_are_synced_and_checked(store: SqliteStore) -> None:
 
 async def test_housekeeping_finds_old_replies_by_their_time(store: SqliteStore) -> None:
     """Letting replies go does not scan all keys that were ever used."""
-    plan = [row[3] for row in store.writer.execute(f"EXPLAIN QUERY PLAN {OLD_REPLIES}", ("main", 1, 500))]
+    values = {"app": "main", "before": 1, "page": 500}
+    plan = [row[3] for row in store.writer.execute(f"EXPLAIN QUERY PLAN {OLD_REPLIES}", values)]
     assert any("keys_time (app=? AND time<?)" in line for line in plan), plan
     assert any("PRIMARY KEY (app=? AND principal=? AND key=?)" in line for line in plan), plan
 
