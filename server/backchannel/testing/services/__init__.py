@@ -1,0 +1,15 @@
+"""Servers to test against: real Redis, Valkey, PostgreSQL, PgBouncer and nginx, each in a process on loopback.
+
+Each keeps to a temporary folder and a free port, ends with `stop` or its `with` block, and dies with the process that
+started it. They are synchronous: start them in a fixture, or in a thread (`asyncio.to_thread`).
+"""
+
+from __future__ import annotations
+
+from .nginx import Nginx
+from .pgbouncer import PgBouncer
+from .postgres import PostgresServer
+from .process import NotInstalled, ServiceFailed, free_port
+from .redis import RedisServer
+
+__all__ = ["Nginx", "NotInstalled", "PgBouncer", "PostgresServer", "RedisServer", "ServiceFailed", "free_port"]
