@@ -31,7 +31,8 @@ CHANGED_HEADS: Final = (
 LOG: Final = (
     'SELECT (SELECT json_array(epoch, "offset", first) FROM heads WHERE app = :app AND channel = :channel), '
     '(SELECT json_group_array(json_array("offset", name, data, user, key, subject, time, ends)) FROM '
-    '(SELECT * FROM events WHERE app = :app AND channel = :channel AND "offset" > :after ORDER BY "offset" LIMIT :limit))'
+    '(SELECT * FROM events WHERE app = :app AND channel = :channel AND "offset" > :after '
+    'ORDER BY "offset" LIMIT :limit))'
 )
 """A log's head and a stretch of its events, in one statement and so of one moment."""
 
