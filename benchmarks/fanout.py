@@ -35,6 +35,12 @@ FILL = "x" * 60
 STAMP = re.compile(rb'"at":(\d+)')
 
 
+def publication() -> dict[str, object]:
+    """An event with the present instant in it, about 100 bytes of `data`."""
+    data = {"at": time.monotonic_ns(), "fill": FILL}
+    return {"type": "publish", "channel": CHANNEL, "name": "load.sent", "data": data}
+
+
 class Result:
     """One run."""
 
@@ -50,14 +56,7 @@ async def backchannel(listeners: int, seconds: float, window: int) -> Result:
         publisher = await load.connect(server.port, "publisher")
         return await _closed_loop(
             clients,
-            lambda: publisher.send(
-                {
-                    "type": "publish",
-                    "channel": CHANNEL,
-                    "name": "load.sent",
-                    "data": {"at": time.monotonic_ns(), "fill": FILL},
-                }
-            ),
+            lambda: publisher.send(publication()),
             server.cpu,
             seconds,
             window,
@@ -216,14 +215,7 @@ async def latency(listeners: int, rate: int, seconds: float) -> tuple[list[float
         start = time.perf_counter()
         for n in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, start + n / rate - time.perf_counter()))
-            publisher.send(
-                {
-                    "type": "publish",
-                    "channel": CHANNEL,
-                    "name": "load.sent",
-                    "data": {"at": time.monotonic_ns(), "fill": FILL},
-                }
-            )
+            publisher.send(publication())
         wanted = int(rate * seconds) * listeners
         async with asyncio.timeout(30):
             while sum(client.events for client in clients) < wanted:

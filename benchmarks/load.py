@@ -14,15 +14,27 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 import psutil
 
 from backchannel.auth.tokens import issue_token
+from backchannel.testing.services import PostgresServer, RedisServer, free_port
 
-__all__ = ["SETTINGS", "Client", "Target", "connect", "percentile", "pin", "report", "target"]
+__all__ = [
+    "SETTINGS",
+    "Client",
+    "Target",
+    "Topology",
+    "connect",
+    "percentile",
+    "pin",
+    "report",
+    "target",
+    "topology",
+]
 
 ROOT = Path(__file__).parent.parent
 SECRET = "benchmark-secret-benchmark-secret-"
@@ -40,7 +52,7 @@ _MARKER = b'{"type":"event"'
 
 
 class Target:
-    """A server under load."""
+    """A server process under load."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self._process = psutil.Process(process.pid)
@@ -56,6 +68,24 @@ class Target:
         return int(self._process.memory_info().rss)
 
 
+class Topology:
+    """Gateways and workers around Redis and PostgreSQL."""
+
+    def __init__(self, gateways: list[Target], workers: list[Target], redis: RedisServer) -> None:
+        self.gateways = gateways
+        self.workers = workers
+        self._redis = psutil.Process(redis.pid)
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU used so far, part by part."""
+        redis = self._redis.cpu_times()
+        return {
+            "gateways": sum(gateway.cpu() for gateway in self.gateways),
+            "workers": sum(worker.cpu() for worker in self.workers),
+            "redis": redis.user + redis.system,
+        }
+
+
 def pin(core: int) -> None:
     """Keep this process on one core."""
     os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
@@ -63,40 +93,61 @@ def pin(core: int) -> None:
 
 @contextlib.asynccontextmanager
 async def target(app: str = "benchmarks.app:app", **settings: str) -> AsyncIterator[Target]:
-    """A server on core 0, with its data in a folder that is thrown away."""
+    """A server of one process on core 0, with its data in a folder that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="backchannel-bench-") as folder:
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")},
-            **{f"BACKCHANNEL_{name.upper()}": value for name, value in {**SETTINGS, **settings}.items()},
-            "BACKCHANNEL_SECRET": SECRET,
-            "BACKCHANNEL_DATA": folder,
-            "BACKCHANNEL_LOG_FORMAT": "json",
-        }
-        command = [sys.executable, "-m", "backchannel.cli", "serve", app, "--port", "0"]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=lambda: pin(0),
-        )
-        assert process.stdout is not None
-        lines = []
-        try:
-            for line in process.stdout:
-                lines.append(line)
-                if (port := _port_in(line)) is not None:
-                    break
-            else:
-                raise SystemExit("The server did not start:\n" + "".join(lines))
-            drain = asyncio.get_running_loop().run_in_executor(None, process.stdout.read)
-            yield Target(process, port)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        await drain
+        async with _process("serve", app, 0, {"data": folder, "port": "0", **settings}) as server:
+            yield server
+
+
+@contextlib.asynccontextmanager
+async def topology(
+    gateways: int = 2, workers: int = 2, app: str = "benchmarks.app:app", **settings: str
+) -> AsyncIterator[Topology]:
+    """Processes around a Redis and a synced PostgreSQL of their own; gateways on core 0, the rest on any."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        postgres = stack.enter_context(PostgresServer(durable=True))
+        around = {"redis": redis.url, "postgres": postgres.create_database(), **settings}
+        started: dict[str, list[Target]] = {"worker": [], "gateway": []}
+        for role, number, core in (("worker", workers, None), ("gateway", gateways, 0)):
+            for _ in range(number):
+                ports = {"port": "0"} if role == "gateway" else {"health_port": str(free_port())}
+                started[role].append(await stack.enter_async_context(_process(role, app, core, {**around, **ports})))
+        yield Topology(started["gateway"], started["worker"], redis)
+
+
+@contextlib.asynccontextmanager
+async def _process(role: str, app: str, core: int | None, settings: Mapping[str, str]) -> AsyncIterator[Target]:
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")},
+        **{f"BACKCHANNEL_{name.upper()}": value for name, value in {**SETTINGS, **settings}.items()},
+        "BACKCHANNEL_SECRET": SECRET,
+        "BACKCHANNEL_LOG_FORMAT": "json",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backchannel.cli", role, app],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=None if core is None else lambda: pin(core),
+    )
+    assert process.stdout is not None
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if (port := _port_in(line)) is not None:
+                break
+        else:
+            raise SystemExit(f"The {role} did not start:\n" + "".join(lines))
+        drain = asyncio.get_running_loop().run_in_executor(None, process.stdout.read)
+        yield Target(process, port)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    await drain
 
 
 def _port_in(line: str) -> int | None:

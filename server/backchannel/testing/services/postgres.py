@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import signal
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -121,20 +122,6 @@ class PostgresServer(Service):
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
                 raise ServiceFailed(f"PostgreSQL refused: {exc}") from exc
 
-        return asyncio.Runner().run(once()) if not _in_loop() else _in_thread(once)
-
-
-def _in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _in_thread(once: Any) -> list[tuple[Any, ...]]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool:
-        rows: list[tuple[Any, ...]] = pool.submit(lambda: asyncio.run(once())).result()
-        return rows
+        # In a thread, since the caller may be within a loop of its own.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: asyncio.run(once())).result()
