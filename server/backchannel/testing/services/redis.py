@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import redis as client
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .process import NotInstalled, Service, program
 
@@ -80,5 +82,6 @@ class RedisServer(Service):
 
     def command(self, *words: str | bytes | int) -> Any:
         """One command over a connection of its own; raises what redis-py raises."""
-        with client.Redis(port=self.port, socket_timeout=5, password=self.config.get("requirepass")) as once:
+        password = self.config.get("requirepass")
+        with client.Redis(port=self.port, socket_timeout=5, password=password, retry=Retry(NoBackoff(), 0)) as once:
             return once.execute_command(*words)
