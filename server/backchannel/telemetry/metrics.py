@@ -8,14 +8,14 @@ that is called when somebody looks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "Metrics", "exposition", "measure", "metrics"]
+__all__ = ["CONTENT_TYPE", "Count", "Metrics", "exposition", "measure", "metrics"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of `exposition`."""
@@ -36,6 +36,13 @@ _COUNTERS: Final = {
     "pings": "Pings sent to clients.",
     "silent_closes": "Connections closed because the client gave no sign of life.",
     "rate_limited": "Requests refused because they came too fast.",
+    "bus_bytes_in": "Bytes that Redis sent.",
+    "bus_bytes_out": "Bytes sent to Redis.",
+    "bus_messages_in": "Messages that arrived on topics of Redis.",
+    "bus_messages_out": "Messages published on topics of Redis.",
+    "bus_dropped": "Messages that could not be published, since Redis was out of reach or refused them.",
+    "bus_reconnects": "Connections to Redis that were made again after a loss.",
+    "deafnesses": "Times that this gateway could not hear what other processes publish.",
 }
 
 # Attribute, label, help.
@@ -51,10 +58,23 @@ _LABELLED: Final = {
 _CONNECTIONS_HELP: Final = "Connections that are open."
 
 
+class Count(NamedTuple):
+    """One counter that is kept elsewhere."""
+
+    name: str
+    help: str
+    values: Mapping[str, float]
+    """By the label's value; under the empty one where there is no label."""
+    label: str = ""
+
+
+Reader = Callable[[], Iterable[Count]]
+
+
 class Metrics:
     """The counters of one process. They only ever grow, but `connections`, which is how many are open now."""
 
-    __slots__ = ("_gauges", "connections", *_COUNTERS, *_LABELLED)
+    __slots__ = ("_gauges", "_readers", "connections", *_COUNTERS, *_LABELLED)
 
     connections: int
     connections_opened: int
@@ -69,6 +89,13 @@ class Metrics:
     pings: int
     silent_closes: int
     rate_limited: int
+    bus_bytes_in: int
+    bus_bytes_out: int
+    bus_messages_in: int
+    bus_messages_out: int
+    bus_dropped: int
+    bus_reconnects: int
+    deafnesses: int
     refused: Counter[str]
     handshakes_refused: Counter[str]
     closes: Counter[str]
@@ -83,6 +110,7 @@ class Metrics:
         for name in _LABELLED:
             setattr(self, name, Counter())
         self._gauges: dict[str, tuple[str, list[Callable[[], float]]]] = {}
+        self._readers: list[Reader] = []
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> Callable[[], None]:
         """Register a gauge that `read` tells when asked; returns the function that takes it away again.
@@ -105,6 +133,31 @@ class Metrics:
 
         return unregister
 
+    def counters(self, read: Reader) -> Callable[[], None]:
+        """Register counters that are kept elsewhere, as a worker's are; returns what takes them away again.
+
+        Args:
+            read: tells them when asked; one name always with the same label.
+        """
+        self._readers.append(read)
+
+        def unregister() -> None:
+            if read in self._readers:
+                self._readers.remove(read)
+
+        return unregister
+
+    def elsewhere(self) -> list[Count]:
+        """Counters that are kept elsewhere, summed where several registered the same one."""
+        found: dict[str, Count] = {}
+        for count in [count for read in self._readers for count in read()]:
+            before = found.get(count.name)
+            sums = dict(before.values) if before is not None else {}
+            for label, value in count.values.items():
+                sums[label] = sums.get(label, 0.0) + value
+            found[count.name] = count._replace(values=sums)
+        return list(found.values())
+
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """Every gauge's name, help and present value."""
         yield "connections", _CONNECTIONS_HELP, float(self.connections)
@@ -118,6 +171,8 @@ class Metrics:
             found[name] = float(getattr(self, name))
         for name in _LABELLED:
             found[name] = float(getattr(self, name).total())
+        for count in self.elsewhere():
+            found[count.name] = sum(count.values.values())
         return found
 
 
@@ -146,8 +201,14 @@ def collector_of(source: Metrics) -> Collector:
                 yield CounterMetricFamily(_PREFIX + name, help_text, value=getattr(source, name))
             for name, (label, help_text) in _LABELLED.items():
                 family = CounterMetricFamily(_PREFIX + name, help_text, labels=[label])
-                for key, count in sorted(getattr(source, name).items()):
-                    family.add_metric([key], count)
+                for key, value in sorted(getattr(source, name).items()):
+                    family.add_metric([key], value)
+                yield family
+            for count in source.elsewhere():
+                labels = [count.label] if count.label else []
+                family = CounterMetricFamily(_PREFIX + count.name, count.help, labels=labels)
+                for key, value in sorted(count.values.items()):
+                    family.add_metric([key] if labels else [], value)
                 yield family
 
     return MetricsCollector()

@@ -11,5 +11,17 @@ from .pgbouncer import PgBouncer
 from .postgres import PostgresServer
 from .process import NotInstalled, ServiceFailed, free_port
 from .redis import RedisServer
+from .redis_cluster import RedisCluster
+from .redis_sentinel import RedisSentinel
 
-__all__ = ["Nginx", "NotInstalled", "PgBouncer", "PostgresServer", "RedisServer", "ServiceFailed", "free_port"]
+__all__ = [
+    "Nginx",
+    "NotInstalled",
+    "PgBouncer",
+    "PostgresServer",
+    "RedisCluster",
+    "RedisSentinel",
+    "RedisServer",
+    "ServiceFailed",
+    "free_port",
+]
