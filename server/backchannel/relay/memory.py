@@ -8,24 +8,13 @@ from typing import Any, Final
 
 import structlog
 
-from backchannel_protocol import Refused
-
-from .relay import Failure, Reply, Request
+from .asking import ask
+from .refusals import CANCELLED, NO_WORKER, NOT_SENT, TIME_IS_OUT
+from .relay import Reply, Request
 
 __all__ = ["MemoryRelay"]
 
 log = structlog.get_logger(__name__)
-
-_NO_WORKER: Final = Failure.of(
-    Refused("unavailable", "No worker is there; ask again in a moment.", outcome="none", retry_after=1.0)
-)
-_TIME_IS_OUT: Final = Failure.of(
-    Refused("unavailable", "No answer came in time; ask again, a command with the same key.")
-)
-_CANCELLED: Final = Failure.of(Refused("cancelled", "The call was cancelled; whether it took effect is unknown."))
-_NOT_SENT: Final = Failure.of(
-    Refused("cancelled", "The call was cancelled before it reached a worker.", outcome="none")
-)
 
 # The sweep is late by up to this, so that many deadlines close to each other cost one pass.
 _SWEEP: Final = 0.02
@@ -97,25 +86,14 @@ class MemoryRelay:
             return
         if any(request.id == request_id for request in self._outgoing):
             self._outgoing_changed = True
-            _answer(waiting[1], Reply(id=request_id, failure=_NOT_SENT))
+            _answer(waiting[1], Reply(id=request_id, failure=NOT_SENT))
         else:
             self._tell_cancelled([request_id])
-            _answer(waiting[1], Reply(id=request_id, failure=_CANCELLED))
+            _answer(waiting[1], Reply(id=request_id, failure=CANCELLED))
 
     async def ask(self, request: Request) -> Reply:
         """Send and wait for the answer. Cancelling the wait cancels the request."""
-        future: asyncio.Future[Reply] = self._gateway_loop.create_future()
-
-        def on_reply(reply: Reply) -> None:
-            if not future.done():
-                future.set_result(reply)
-
-        self.send(request, on_reply)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self.cancel(request.id)
-            raise
+        return await ask(self, request)
 
     def ready(self) -> bool:
         """Whether a worker is there."""
@@ -130,7 +108,7 @@ class MemoryRelay:
         if not batch:
             return
         if not self._post(self._hand_over, batch):
-            self._receive([Reply(id=request.id, failure=_NO_WORKER) for request in batch])
+            self._receive([Reply(id=request.id, failure=NO_WORKER) for request in batch])
 
     def _receive(self, replies: Sequence[Reply]) -> None:
         waiting = self._waiting
@@ -163,7 +141,7 @@ class MemoryRelay:
             self._outgoing_changed = True
             self._tell_cancelled(late)
             for request_id, on_reply in zip(late, callbacks, strict=True):
-                _answer(on_reply, Reply(id=request_id, failure=_TIME_IS_OUT))
+                _answer(on_reply, Reply(id=request_id, failure=TIME_IS_OUT))
 
     def _tell_cancelled(self, request_ids: list[int]) -> None:
         self._post(self._cancel_all, request_ids)
@@ -208,7 +186,7 @@ class MemoryRelay:
     def _hand_over(self, batch: list[Request]) -> None:
         worker = self._worker
         if worker is None:
-            self.reply([Reply(id=request.id, failure=_NO_WORKER) for request in batch])
+            self.reply([Reply(id=request.id, failure=NO_WORKER) for request in batch])
         else:
             worker.receive(batch)
 

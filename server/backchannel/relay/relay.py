@@ -2,13 +2,18 @@
 
 What every implementation guarantees, and no more:
 
-- A request is handed to at most one worker at a time, whole or not at all.
-- Requests that a gateway sends in one loop tick reach a worker together, in the order sent; requests of one
-  lane reach the same worker while the set of workers stays the same. Nothing may be *correct* because of it.
-- `on_reply` is called exactly once per request, on the gateway's loop: with the worker's reply, or with an error
-  that the relay made: `unavailable` with outcome `none` where no worker took it, `unavailable` with outcome
-  `unknown` where the time ran out, `cancelled` after `cancel`. Later replies are dropped.
-- Only queries, internal queries and commands with a key are ever sent twice, with a rising `attempt`.
+- A worker gets a request whole or not at all. It is with one worker at a time, but for one that is sent again: a worker
+  that stalls may have it still when another has it, too, and a key makes that one effect.
+- Requests that a gateway sends in one loop tick reach each worker together, in the order sent. Requests of one lane
+  reach the same worker while the set of workers stays the same, and keep their order when it changes, unless one had
+  to be sent again. Nothing may be *correct* because of it.
+- `on_reply` is called exactly once per request, on the gateway's loop and never from within `send`: with the worker's
+  reply, or with an error that the relay made. That is `unavailable` with outcome `none` where no worker took it (none
+  is there, none serves its name, it has too much to do, or there is no way to it: told at once, never as a time-out);
+  `unavailable` with outcome `unknown` where the time ran out, or the worker died, after one may have taken it;
+  `cancelled` after `cancel`. Later replies are dropped.
+- Only queries, internal queries and commands with a key are ever sent twice, with a rising `attempt` and what is left
+  of their `timeout`. What certainly reached no worker is not sent twice by going to another: it is the same attempt.
 - Replies may overtake each other, and may overtake the events that their command published.
 """
 
@@ -32,7 +37,7 @@ class Request(Struct, array_like=True, kw_only=True):
     """One command, query or internal query on its way to a worker."""
 
     id: int
-    """Unique within the gateway that sent it."""
+    """Unique within the gateway that sent it; at the worker another one, unique within the worker's end."""
     kind: RequestKind
     name: str
     data: bytes
@@ -123,7 +128,7 @@ class Relay(Protocol):
         """Send and wait. Cancelling the wait cancels the request."""
 
     def ready(self) -> bool:
-        """Whether a worker is there."""
+        """Whether a worker is there and can be reached."""
 
 
 class WorkerRelay(Protocol):
@@ -134,10 +139,17 @@ class WorkerRelay(Protocol):
         receive: Callable[[Sequence[Request]], None],
         cancel: Callable[[int], None],
     ) -> None:
-        """Take requests from now on; both callbacks run on the worker's loop."""
+        """Take requests from now on; both callbacks run on the worker's loop.
+
+        Raises:
+            RuntimeError: it is attached already: one end serves one worker.
+        """
 
     def reply(self, replies: Sequence[Reply]) -> None:
         """Send replies back; never blocks. They leave together."""
 
     def detach(self) -> None:
-        """Take no further requests; those that were not yet handed over are answered `unavailable`."""
+        """Take no further requests; those that were not yet handed over go to another worker, or are `unavailable`.
+
+        What was taken may still be answered.
+        """
