@@ -4,19 +4,20 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 
-const require = createRequire(new URL("../../client_js/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
+import { openBrowser, PATIENCE, Person } from "./person.mjs";
 
 const [serveCommand, executablePath, shots] = process.argv.slice(2);
-const PATIENCE = 30_000;
 
 /** A server process that can be killed and started again on the same port. */
 class Server {
   port = 0;
   process;
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
 
   async start() {
     const [command, ...args] = JSON.parse(serveCommand);
@@ -39,83 +40,12 @@ class Server {
   }
 }
 
-/** One person's window. */
-class Person {
-  constructor(page, errors) {
-    this.page = page;
-    this.errors = errors;
-  }
-
-  static async open(browser, server, user, options = {}) {
-    const context = await browser.newContext(options);
-    const page = await context.newPage();
-    page.setDefaultTimeout(PATIENCE);
-    const errors = [];
-    page.on("pageerror", (error) => errors.push(`${user}: ${error.message}`));
-    await page.goto(`http://127.0.0.1:${server.port}/?user=${user}`);
-    const person = new Person(page, errors);
-    await person.connected();
-    await person.room("chat:lobby");
-    return person;
-  }
-
-  async connected() {
-    await this.page.locator('[data-testid="connection-state"][data-state="connected"]').waitFor();
-  }
-
-  async room(channel) {
-    const item = this.page.locator(`[data-testid="channel-item"][data-channel="${channel}"]`);
-    await item.waitFor({ state: "attached" });
-    // The room that was open last opens by itself; on a phone it covers the list.
-    if ((await item.getAttribute("aria-current")) !== "page") await item.click();
-    await this.page.getByTestId("composer").waitFor();
-  }
-
-  async say(text) {
-    await this.page.getByTestId("composer").fill(text);
-    await this.page.getByTestId("composer").press("Enter");
-  }
-
-  message(text) {
-    return this.page.getByTestId("message").filter({ has: this.page.getByTestId("message-text").getByText(text, { exact: true }) });
-  }
-
-  async sees(text) {
-    await this.message(text).first().waitFor();
-  }
-
-  async settled(text) {
-    await this.page.locator('[data-testid="message"][data-state="sent"]').filter({ hasText: text }).first().waitFor();
-  }
-
-  async texts() {
-    return this.page.getByTestId("message-text").allInnerTexts();
-  }
-
-  async sequence() {
-    return this.page
-      .getByTestId("message")
-      .evaluateAll((nodes) => nodes.map((node) => Number(node.dataset.seq)));
-  }
-}
-
 const server = new Server();
 await server.start();
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const browser = await openBrowser(executablePath);
 try {
-  const alice = await Person.open(browser, server, "alice");
-  const bob = await Person.open(browser, server, "bob", { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  const alice = await Person.open(browser, server.url, "alice");
+  const bob = await Person.open(browser, server.url, "bob", { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
   const said = [];
   const says = async (person, text) => {
     said.push(text);

@@ -1,7 +1,8 @@
 """Servers to test against: real Redis, Valkey, PostgreSQL, PgBouncer and nginx, each in a process on loopback.
 
 Each keeps to a temporary folder and a free port, ends with `stop` or its `with` block, and dies with the process that
-started it. They are synchronous: start them in a fixture, or in a thread (`asyncio.to_thread`).
+started it. They are synchronous: start them in a fixture, or in a thread that lives as long as they shall
+(`asyncio.to_thread`): it is that thread whose end ends them.
 """
 
 from __future__ import annotations
