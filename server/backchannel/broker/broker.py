@@ -9,7 +9,8 @@ What every implementation guarantees, and no more:
   repeated with the same `publication` id gets the same offset and is not published twice.
 - A live epoch changes whenever earlier offsets are no longer to be trusted.
 - Presence: `enter` and `leave` publish a change exactly when a user's first connection comes or its last one is gone
-  for longer than the grace; each change carries the channel's next revision.
+  for longer than the grace; each change carries a higher revision, the next one unless something was missed. What was
+  entered counts until it is left or this process ends, also where shared state is lost in between.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class LogBounds(Struct, frozen=True):
 
 
 class PresenceChange(Struct, array_like=True):
-    """Who came to or left a channel."""
+    """Who came to or left a channel. With nobody in either list it says that the whole list is to be read anew."""
 
     channel: str
     revision: int
@@ -82,6 +83,8 @@ class PresenceState(Struct):
 
     revision: int
     members: list[Member]
+    settling: float = 0.0
+    """Seconds for which some may be missing, since shared state was lost and is being filled again; 0: it is whole."""
 
 
 class Broker(Protocol):
@@ -93,10 +96,20 @@ class Broker(Protocol):
         changed: Callable[[PresenceChange], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """Set what is called, on the gateway's loop, with what arrives."""
+        """Set what is called, on the gateway's loop, with what arrives.
+
+        `on_lost` is called when events arrive again after a time in which some may not have.
+        """
+
+    def hears(self) -> bool:
+        """Whether what is published arrives here now."""
 
     async def listen(self, channel: str) -> None:
-        """Return once events of this channel are being received. Cancelling gives up."""
+        """Return once events of this channel are being received. Cancelling gives up.
+
+        Raises:
+            Refused: `unavailable`: they cannot be received now; nothing is left of the attempt.
+        """
 
     def unlisten(self, channel: str) -> None:
         """Stop receiving a channel's events."""
@@ -105,22 +118,27 @@ class Broker(Protocol):
         """Send durable events that have their offsets, and ephemeral ones. Any thread; never blocks."""
 
     async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
-        """Append an event to its live log, publish it, and return where the log stands then. Any thread's loop."""
+        """Append an event to its live log, publish it, and return where the log stands then. Any thread's loop.
+
+        Raises:
+            Refused: `unavailable`; with the outcome `unknown` it may have been appended, and repeating it with the same
+                publication is safe.
+        """
 
     async def head(self, channel: str) -> LogHead:
-        """Where a live channel's log stands."""
+        """Where a live channel's log stands. Raises `Refused` (`unavailable`)."""
 
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
-        """The events of a live log after an offset, in order, at most `limit`."""
+        """The events of a live log after an offset, in order, at most `limit`. Raises `Refused` (`unavailable`)."""
 
     async def enter(self, channel: str, user: str, connection: str) -> None:
-        """A connection of this user listens to the channel."""
+        """A connection of this user listens to the channel. What cannot be told now is told later. Raises nothing."""
 
     async def leave(self, channel: str, user: str, connection: str) -> None:
-        """That connection listens no more; the user is gone after the grace, unless it is back."""
+        """That connection listens no more; the user is gone after the grace, unless it is back. Raises nothing."""
 
     async def presence(self, channel: str) -> PresenceState:
-        """Who is there now."""
+        """Who is there now. Any thread's loop. Raises `Refused` (`unavailable`)."""
 
     async def close(self) -> None:
         """Let go of everything."""

@@ -98,6 +98,10 @@ class MemoryBroker:
         self._receive = receive
         self._changed = changed
 
+    def hears(self) -> bool:
+        """Nothing lies between whoever publishes and this."""
+        return True
+
     async def listen(self, channel: str) -> None:
         """Receive this channel's events from now on."""
         self._listening.add(channel)
@@ -213,7 +217,8 @@ class MemoryBroker:
         self, channel: str, room: _Room, *, joined: list[Member] | None = None, left: list[str] | None = None
     ) -> None:
         room.revision += 1
-        self._changed(PresenceChange(channel, room.revision, len(room.users), joined or [], left or []))
+        if channel in self._listening:
+            self._changed(PresenceChange(channel, room.revision, len(room.users), joined or [], left or []))
 
     async def presence(self, channel: str) -> PresenceState:
         """Who is there now; from any thread's loop."""

@@ -155,6 +155,7 @@ class Gateway:
         self._emptied: asyncio.Future[None] | None = None
         self._unregister = [
             metrics.gauge("subscriptions", "Subscriptions that are active.", lambda: self.hub.subscriptions),
+            metrics.gauge("deaf", "Whether the broker cannot be heard.", lambda: not self.broker.hears()),
             metrics.gauge("channels", "Channels that this process listens to.", lambda: len(self.hub.channels)),
         ]
 
@@ -265,6 +266,8 @@ class Gateway:
             reasons["gateway"] = "draining"
         if not self.relay.ready():
             reasons["relay"] = "no worker is there"
+        if not self.broker.hears():
+            reasons["broker"] = "what other processes publish does not arrive"
         if self.hub.unconfirmed():
             reasons["store"] = "it does not tell where the logs stand"
         return reasons

@@ -16,14 +16,15 @@ from backchannel_protocol import Refused
 from backchannel_protocol.frames import GapReason
 
 from ..app import App, UserDisconnected
-from ..broker.broker import Broker, Envelope, LogHead, PresenceChange
+from ..broker.broker import Broker, Envelope, LogHead
 from ..session.subscription import Subscription, SubscriptionState
 from ..store.store import LogReader
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
 from .channel import Backlog, HubChannel
-from .delivery import Delivery, event_delivery, gap_delivery, members_delivery, presence_delivery
+from .delivery import Delivery, event_delivery, gap_delivery
 from .fanout import Fanout
+from .presence import PresenceTelling
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -48,6 +49,8 @@ _BLIND_AFTER = 30.0
 FUTILE = 3
 # How soon a log that could not be read is read again.
 _RETRY = 1.0
+# When whoever cannot listen now may try again, in seconds.
+_TRY_AGAIN_AFTER = 1.0
 # Events of a log that began anew that are still brought; of a longer one the client loads a snapshot anyway.
 _REPLAY = 100
 
@@ -79,12 +82,13 @@ class Hub:
         self.subscriptions = 0
         """How many there are, over all channels."""
         self._fanout = Fanout(self._loop, connections_of, self._finished)
+        self._presence = PresenceTelling(broker, self.channels, deliver=self._deliver, spawn=self.spawn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
         self._confirmed = math.inf
         """When positions were last compared with the store, on the loop's clock."""
-        broker.attach(self.receive, self._presence_changed, self._lost)
+        broker.attach(self.receive, self._presence.changed, self._lost)
 
     def start(self) -> None:
         """Begin to compare positions and to let go of channels that nobody hears."""
@@ -104,7 +108,10 @@ class Hub:
         return self._loop.time() - self._confirmed > _UNREADY_AFTER
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine that belongs to the hub; a failure is logged."""
+        """Run a coroutine that belongs to the hub, unless that is closed; a failure is logged."""
+        if self._closed:
+            coroutine.close()
+            return
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -141,9 +148,18 @@ class Hub:
             await asyncio.wait(waiting, timeout=timeout)
 
     def check(self, channel: HubChannel) -> None:
-        """Raise `Refused` with `unavailable` if the broker or the log of a channel does not answer."""
-        if not channel.ready or (channel.namespace.kind == "durable" and self._blind()):
-            raise Refused("unavailable", f"{channel.name} cannot be heard now; try again.", outcome="none")
+        """Raise `Refused` with `unavailable` if the broker or the log of a channel does not answer.
+
+        A durable channel that was ready before the broker went deaf still is: what it misses comes from its log.
+        """
+        durable = channel.namespace.kind == "durable"
+        if not channel.ready or (self._blind() if durable else not self._broker.hears()):
+            raise Refused(
+                "unavailable",
+                f"{channel.name} cannot be heard now; try again.",
+                outcome="none",
+                retry_after=_TRY_AGAIN_AFTER,
+            )
 
     async def _begin_listening(self, channel: HubChannel, listening: asyncio.Future[None]) -> None:
         try:
@@ -412,7 +428,7 @@ class Hub:
                 channel.stale = True
                 self._fill_soon(channel)
             if channel.namespace.presence:
-                self._tell_soon(channel)
+                self._presence.tell_soon(channel)
 
     # Keeping
 
@@ -455,38 +471,6 @@ class Hub:
             if channel.vacant() and channel.idle_since < before and channel.listening is None:
                 del self.channels[name]
                 self._broker.unlisten(name)
-
-    # Presence
-
-    def _presence_changed(self, change: PresenceChange) -> None:
-        channel = self.channels.get(change.channel)
-        if channel is None:
-            return
-        known, channel.presence_revision = channel.presence_revision, change.revision
-        if channel.telling:
-            return
-        if known and change.revision != known + 1:
-            self._tell_soon(channel)
-        else:
-            self._deliver(channel, presence_delivery(change))
-
-    def _tell_soon(self, channel: HubChannel) -> None:
-        if not channel.telling:
-            channel.telling = True
-            self.spawn(self._tell_members(channel))
-
-    async def _tell_members(self, channel: HubChannel) -> None:
-        """Tell everybody the whole list (PRES-3). Changes that come meanwhile are in it, or it is read again."""
-        try:
-            while True:
-                channel.presence_revision = 0
-                state = await self._broker.presence(channel.name)
-                if state.revision >= channel.presence_revision:
-                    break
-            channel.presence_revision = state.revision
-            self._deliver(channel, members_delivery(channel.name, state))
-        finally:
-            channel.telling = False
 
 
 def ended(channel: str) -> Refused:

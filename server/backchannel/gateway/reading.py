@@ -118,6 +118,13 @@ class Reading:
         if not channel.namespace.presence:
             raise Refused("invalid", f"{effect.channel} does not tell who is present.")
         state = await self._broker.presence(effect.channel)
+        if state.settling:
+            raise Refused(
+                "unavailable",
+                f"Who is present on {effect.channel} is being found out anew; try again.",
+                outcome="none",
+                retry_after=state.settling,
+            )
         if not connection.is_current(subscription):
             raise _not_listening(effect.channel)
         return f.Presence(

@@ -34,6 +34,13 @@ __all__ = ["DoorsGateway", "application", "call_routes", "operation_routes", "we
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
+class Operated(Protocol):
+    """What operators ask."""
+
+    def readiness(self) -> dict[str, str]:
+        """What keeps this process from serving, part by part; empty: it is ready."""
+
+
 class DoorsGateway(Gateway, HttpGateway, Protocol):
     """What all doors together need of the gateway."""
 
@@ -94,7 +101,7 @@ def application(
     )
 
 
-def operation_routes(gateway: HttpGateway) -> list[BaseRoute]:
+def operation_routes(gateway: Operated) -> list[BaseRoute]:
     """`/healthz`, `/readyz`, `/version` and `/metrics`, for whoever operates the server."""
 
     async def healthz(_request: Request) -> Response:

@@ -41,6 +41,10 @@ class BusEnd:
         """Set what is called with what arrives."""
         self.receive, self.changed, self.on_lost = receive, changed, on_lost
 
+    def hears(self) -> bool:
+        """Whether the way is whole."""
+        return not self._bus.lost
+
     async def listen(self, channel: str) -> None:
         """Receive this channel's events from now on."""
         self.listening.add(channel)
@@ -101,6 +105,8 @@ class SandboxBroker:
         self._overtaken: dict[str, list[Envelope]] = {}
         self.published: list[Envelope] = []
         """Everything that was ever published, in order, whether somebody listens or not."""
+        self.lost = 0
+        """How many losses of the connection to the bus are going on."""
         inner.attach(self._arrive, self._changed, lambda: None)
 
     # Faults
@@ -126,11 +132,13 @@ class SandboxBroker:
     def lose(self, seconds: float) -> Fault[Envelope]:
         """Lose the connection to the bus: nothing arrives for so long; then the gateways are told."""
         fault = self._set("drop", None, 1.0, None)
+        self.lost += 1
         self._loop.call_later(seconds, self._hear_again, fault)
         return fault
 
     def _hear_again(self, fault: Fault[Envelope]) -> None:
         fault.end()
+        self.lost -= 1
         for end in list(self._ends):
             end.on_lost()
 
