@@ -15,7 +15,7 @@ What every implementation guarantees, and no more:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -117,12 +117,15 @@ class Broker(Protocol):
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Send durable events that have their offsets, and ephemeral ones. Any thread; never blocks."""
 
-    async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
-        """Append an event to its live log, publish it, and return where the log stands then. Any thread's loop.
+    def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> Awaitable[LogHead]:
+        """Append an event to its live log, publish it, and tell where the log stands then. Any thread's loop.
+
+        It begins with the call: events of one thread are appended in the order of the calls, and whoever has several
+        calls for all before waiting for the first.
 
         Raises:
-            Refused: `unavailable`; with the outcome `unknown` it may have been appended, and repeating it with the same
-                publication is safe.
+            Refused: when awaited: `unavailable`; with the outcome `unknown` it may have been appended, and repeating it
+                with the same publication is safe.
         """
 
     async def head(self, channel: str) -> LogHead:

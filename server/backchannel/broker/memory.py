@@ -11,8 +11,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from backchannel_protocol.frames import Member
 
 from .broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState
 
-__all__ = ["MemoryBroker"]
+__all__ = ["MemoryBroker", "Settled"]
 
 T = TypeVar("T")
 
@@ -134,10 +134,17 @@ class MemoryBroker:
         envelopes, self._queue = self._queue, []
         self._receive(envelopes)
 
-    async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
+    def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> Awaitable[LogHead]:
         """Append an event to its live log and publish it; from any thread's loop."""
-        if threading.get_ident() != self._thread:
-            return await self._there(self.append(envelope, bounds, publication))
+        if threading.get_ident() == self._thread:
+            return Settled(self.append_now(envelope, bounds, publication))
+        return self._there(self._append_here(envelope, bounds, publication))
+
+    async def _append_here(self, envelope: Envelope, bounds: LogBounds, publication: str | None) -> LogHead:
+        return self.append_now(envelope, bounds, publication)
+
+    def append_now(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
+        """As `append`, at once, and on the gateway's loop only."""
         log = self._log(envelope.channel)
         log.bounds = bounds
         if publication is not None:
@@ -241,6 +248,20 @@ class MemoryBroker:
         self._logs.clear()
         self._listening.clear()
 
-    async def _there(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run on the gateway's loop, from another thread's."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+    def _there(self, coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """Run on the gateway's loop, from another thread's; it begins with the call."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+
+class Settled(Generic[T]):
+    """What is known already, for whoever awaits it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[None, None, T]:
+        """Return the value at once."""
+        yield from ()
+        return self._value

@@ -17,7 +17,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -25,8 +25,8 @@ from msgspec import Struct
 
 from backchannel_protocol import BackchannelError, Refused
 
-from ..bus import Bus, Script
-from ..bus.connection import Word
+from ..bus import Bus, Script, Word
+from ..bus.errors import unavailable
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
 from .broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState
@@ -40,6 +40,9 @@ T = TypeVar("T")
 
 # How often the keys that quiet channels live on by are kept from expiring, in seconds; they expire after an hour.
 KEEP_EVERY: Final = 900.0
+
+# Events in one run of the script.
+_TOGETHER: Final = 100
 
 # How soon a Redis that is heard and does not answer yet is asked again, in seconds.
 _ASK_AGAIN: Final = 0.05
@@ -82,6 +85,33 @@ _event: Final = msgspec.msgpack.Decoder(Envelope).decode
 _change: Final = msgspec.msgpack.Decoder(PresenceChange).decode
 
 
+class _Appends:
+    """What was appended to one channel in this tick, and who waits for it."""
+
+    __slots__ = ("bounds", "waiting", "words")
+
+    def __init__(self, bounds: LogBounds) -> None:
+        self.bounds = bounds
+        self.words: list[Word] = []
+        self.waiting: list[asyncio.Future[LogHead]] = []
+
+    def answered(self, running: asyncio.Task[Any]) -> None:
+        """Redis answered, or it is known that it will not."""
+        error: BaseException | None = unavailable("unknown") if running.cancelled() else running.exception()
+        if error is None:
+            epoch, first, *offsets = running.result()
+            heads = [LogHead(epoch.decode(), offset, first) for offset in offsets]
+        for position, waiting in enumerate(self.waiting):
+            if waiting.done():
+                continue
+            if error is None:
+                waiting.set_result(heads[position])
+            else:
+                waiting.set_exception(error)
+                # Who asked may be gone; that is no news then.
+                waiting.exception()
+
+
 class RedisBroker:
     """A `Broker` for one process among many. Make it, start it and close it on the bus's loop.
 
@@ -110,6 +140,8 @@ class RedisBroker:
         self._on_lost: Callable[[], None] = lambda: None
         self._unwatch: Callable[[], None] | None = None
         self._deaf_since: float | None = None
+        self._appends: dict[str, _Appends] = {}
+        self._running: set[asyncio.Task[Any]] = set()
         self._comparing: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -228,32 +260,59 @@ class RedisBroker:
         for envelope in envelopes:
             publish(topic(envelope.channel), _encode(envelope))
 
-    async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
+    def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> Awaitable[LogHead]:
         """Append an event to its live log and publish it, in one step; from any thread's loop.
 
-        Cancelling gives up waiting; the event may be appended all the same.
+        What is appended to a channel in one loop tick is one run of the script. Cancelling gives up waiting; the event
+        may be appended all the same.
 
         Raises:
-            Refused: `unavailable`; with the outcome `unknown` repeat it with the same publication.
+            Refused: when awaited: `unavailable`; with the outcome `unknown` repeat it with the same publication.
         """
         if threading.get_ident() != self._thread:
-            return await self._there(self.append(envelope, bounds, publication))
-        front = _encode(_Front(envelope.channel, envelope.name, envelope.data))
-        back = _encode(_Back(envelope.user, envelope.key, envelope.subject, envelope.time, envelope.ends))
-        epoch, offset, first = await self._bus.run(
-            self._append_script,
-            [*self._log_keys(envelope.channel), self._topic(envelope.channel)],
-            [
-                self._publish_word,
-                b"" if publication is None else _publication_id(publication),
-                bounds.size,
-                max(1, int(bounds.age * 1000)),
-                secrets.token_hex(8),
-                _ARRAY + front[1:],
-                back[1:],
-            ],
+            return self._there(self._append_here(envelope, bounds, publication))
+        return self._append(envelope, bounds, publication)
+
+    async def _append_here(self, envelope: Envelope, bounds: LogBounds, publication: str | None) -> LogHead:
+        return await self._append(envelope, bounds, publication)
+
+    def _append(self, envelope: Envelope, bounds: LogBounds, publication: str | None) -> asyncio.Future[LogHead]:
+        channel = envelope.channel
+        appends = self._appends.get(channel)
+        if appends is None:
+            if not self._appends:
+                self._loop.call_soon(self._flush)
+            appends = self._appends[channel] = _Appends(bounds)
+        elif len(appends.waiting) >= _TOGETHER:
+            # Redis does nothing else meanwhile: a longer run would keep the others waiting.
+            self._send(channel, appends)
+            appends = self._appends[channel] = _Appends(bounds)
+        appends.words += (
+            b"" if publication is None else _publication_id(publication),
+            _ARRAY + _encode(_Front(channel, envelope.name, envelope.data))[1:],
+            _encode(_Back(envelope.user, envelope.key, envelope.subject, envelope.time, envelope.ends))[1:],
         )
-        return LogHead(epoch.decode(), offset, first)
+        answer: asyncio.Future[LogHead] = self._loop.create_future()
+        appends.waiting.append(answer)
+        return answer
+
+    def _flush(self) -> None:
+        appends, self._appends = self._appends, {}
+        for channel, some in appends.items():
+            self._send(channel, some)
+
+    def _send(self, channel: str, appends: _Appends) -> None:
+        bounds = appends.bounds
+        running = self._bus.run(
+            self._append_script,
+            [*self._log_keys(channel), self._topic(channel)],
+            [self._publish_word, bounds.size, max(1, int(bounds.age * 1000)), secrets.token_hex(8), *appends.words],
+        )
+        # Tasks begin in the order in which they are made, and so the runs leave.
+        task = self._loop.create_task(running, name="append")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(appends.answered)
 
     async def head(self, channel: str) -> LogHead:
         """Where a live channel's log stands. A channel without a log gets one, so that its epoch is settled.
@@ -311,9 +370,9 @@ class RedisBroker:
             return await self._there(self.presence(channel))
         return await self._presence.state(channel)
 
-    async def _there(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run on the bus's loop, from another thread's."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+    def _there(self, coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """Run on the bus's loop, from another thread's; it begins with the call."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
 
 def _publication_id(publication: str) -> bytes:

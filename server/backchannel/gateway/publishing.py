@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +15,7 @@ from backchannel_protocol import frames as f
 from backchannel_protocol.codec import decode_data, encode_data
 
 from ..app import App, EventDeclaration, NamespaceDeclaration
-from ..broker.broker import Broker, Envelope, LogBounds
+from ..broker.broker import Broker, Envelope, LogBounds, LogHead
 from ..relay.relay import Grant
 from ..session import effects as e
 from ..telemetry.logs import get_logger
@@ -31,6 +31,8 @@ _log = get_logger(__name__)
 
 # Grants kept per connection: a client may name any number of channels.
 _KEPT_GRANTS = 64
+# Events of one connection that may be on their way to their logs at once.
+_TOGETHER = 64
 # How long a refusal is kept, in seconds.
 _REFUSAL_KEPT = 1.0
 
@@ -79,23 +81,51 @@ class Publishing:
     async def _drain(self, connection: Connection, queue: deque[e.PublishEvent]) -> None:
         try:
             while queue and not connection.gone:
-                await self._publish(connection, queue.popleft())
+                begun: deque[tuple[e.PublishEvent, Awaitable[LogHead]]] = deque()
+                while queue and len(begun) < _TOGETHER:
+                    await self._begin(connection, queue.popleft(), begun)
+                while begun:
+                    await self._finish(connection, *begun.popleft())
         finally:
             del self._queues[connection]
 
-    async def _publish(self, connection: Connection, effect: e.PublishEvent) -> None:
+    async def _begin(
+        self,
+        connection: Connection,
+        effect: e.PublishEvent,
+        begun: deque[tuple[e.PublishEvent, Awaitable[LogHead]]],
+    ) -> None:
+        """Publish an event; what has a log is only begun, so that those behind it need not wait for its answer."""
         try:
-            reply = await self._accept(connection, effect)
-        except Refused as exc:
-            self._fail(connection, effect, exc)
+            accepted = await self._accept(connection, effect)
         except Exception as exc:
-            _log.error("cannot publish", channel=effect.channel, exc_info=exc)
-            self._fail(connection, effect, Refused("internal", "The event could not be published."))
+            self._broke(connection, effect, exc)
+            return
+        if accepted is not None:
+            begun.append((effect, accepted))
+        elif effect.id is not None:
+            self._answer(connection, effect.id, f.PublishReply())
+
+    async def _finish(self, connection: Connection, effect: e.PublishEvent, appending: Awaitable[LogHead]) -> None:
+        try:
+            head = await appending
+        except Exception as exc:
+            self._broke(connection, effect, exc)
         else:
             if effect.id is not None:
-                session = connection.session
-                connection.perform(session.answered(effect.id, session.codec.encode(reply)))
-                self._flush_soon(connection)
+                self._answer(connection, effect.id, f.PublishReply(head.epoch, head.offset))
+
+    def _answer(self, connection: Connection, request_id: int, reply: f.PublishReply) -> None:
+        session = connection.session
+        connection.perform(session.answered(request_id, session.codec.encode(reply)))
+        self._flush_soon(connection)
+
+    def _broke(self, connection: Connection, effect: e.PublishEvent, exc: Exception) -> None:
+        if isinstance(exc, Refused):
+            self._fail(connection, effect, exc)
+        else:
+            _log.error("cannot publish", channel=effect.channel, exc_info=exc)
+            self._fail(connection, effect, Refused("internal", "The event could not be published."))
 
     def _fail(self, connection: Connection, effect: e.PublishEvent, refusal: Refused) -> None:
         if effect.id is None:
@@ -104,7 +134,8 @@ class Publishing:
         connection.perform(connection.session.failed(effect.id, refusal))
         self._flush_soon(connection)
 
-    async def _accept(self, connection: Connection, effect: e.PublishEvent) -> f.PublishReply:
+    async def _accept(self, connection: Connection, effect: e.PublishEvent) -> Awaitable[LogHead] | None:
+        """Begin to append an event; None for an ephemeral one, which has left."""
         namespace, event = self._declarations(effect.channel, effect.name)
         decoders = self._decoders[event.name]
         value = decode_data(decoders[1 if connection.session.codec.binary else 0], effect.data)
@@ -123,10 +154,9 @@ class Publishing:
         )
         if event.ephemeral or namespace.cls.kind == "ephemeral":
             self._broker.publish((envelope,))
-            return f.PublishReply()
+            return None
         publication = f"{principal.id}\x1f{effect.key}" if effect.key is not None else None
-        head = await self._broker.append(envelope, LogBounds(namespace.cls.history, namespace.cls.max_age), publication)
-        return f.PublishReply(head.epoch, head.offset)
+        return self._broker.append(envelope, LogBounds(namespace.cls.history, namespace.cls.max_age), publication)
 
     def _declarations(self, channel: str, name: str) -> tuple[NamespaceDeclaration, EventDeclaration]:
         namespace = self._app.namespace_of(channel)

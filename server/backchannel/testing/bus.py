@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from ..broker.broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState
-from ..broker.memory import MemoryBroker
+from ..broker.memory import MemoryBroker, Settled
 from .faults import Fault
 
 __all__ = ["BusEnd", "SandboxBroker"]
@@ -59,9 +59,9 @@ class BusEnd:
         """Send events."""
         self._bus.publish(envelopes)
 
-    async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
+    def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> Awaitable[LogHead]:
         """Append an event to its live log and publish it."""
-        return await self._bus.append(envelope, bounds, publication)
+        return self._bus.append(envelope, bounds, publication)
 
     async def head(self, channel: str) -> LogHead:
         """Where a live channel's log stands."""
@@ -103,6 +103,7 @@ class SandboxBroker:
         self._ends: list[BusEnd] = []
         self._faults: list[tuple[_Kind, Fault[Envelope]]] = []
         self._overtaken: dict[str, list[Envelope]] = {}
+        self._newest: dict[str, LogHead] = {}
         self.published: list[Envelope] = []
         """Everything that was ever published, in order, whether somebody listens or not."""
         self.lost = 0
@@ -188,13 +189,14 @@ class SandboxBroker:
         self.published.extend(envelopes)
         self._inner.publish(envelopes)
 
-    async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
+    def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> Awaitable[LogHead]:
         """Append an event to its live log and publish it."""
-        before = await self._inner.head(envelope.channel)
-        head = await self._inner.append(envelope, bounds, publication)
-        if head.offset > before.offset:
+        head = self._inner.append_now(envelope, bounds, publication)
+        newest = self._newest.get(envelope.channel)
+        if newest is None or newest.epoch != head.epoch or head.offset > newest.offset:
+            self._newest[envelope.channel] = head
             self.published.append(msgspec.structs.replace(envelope, epoch=head.epoch, offset=head.offset))
-        return head
+        return Settled(head)
 
     async def presence(self, channel: str) -> PresenceState:
         """Who is there now."""

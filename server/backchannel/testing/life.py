@@ -124,8 +124,7 @@ class LifeBroker(BusEnd):
     async def append(self, envelope: Envelope, bounds: LogBounds, publication: str | None = None) -> LogHead:
         """Append an event to its live log and publish it."""
         self._life.check()
-        appending = super().append(envelope, bounds, publication)
-        return await asyncio.get_running_loop().create_task(appending, context=self._life.outside)
+        return await self._life.outside.run(super().append, envelope, bounds, publication)
 
 
 class LifeStore:
@@ -134,6 +133,11 @@ class LifeStore:
     def __init__(self, life: Life, store: Store) -> None:
         self._life = life
         self._store = store
+
+    @property
+    def writers(self) -> int:
+        """How many write transactions may be open at once."""
+        return self._store.writers
 
     async def begin(self, lanes: Sequence[str]) -> Transaction:
         """Begin a write transaction."""
@@ -156,6 +160,11 @@ class LifeStore:
     async def housekeeping(self, bounds: Mapping[str, tuple[int, float]], now: int) -> None:
         """Trim logs, and let old replies go."""
         await self._store.housekeeping(bounds, now)
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take, keep or give back a lease."""
+        self._life.check()
+        return await self._store.lease(name, holder, seconds)
 
     async def close(self) -> None:
         """The store is the sandbox's, and outlives the worker."""

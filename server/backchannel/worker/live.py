@@ -17,10 +17,12 @@ __all__ = ["LivePublications"]
 log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 2
+# Events that are on their way at once.
+_TOGETHER = 100
 
 
 class LivePublications:
-    """Appends live events one after another; no command waits for it.
+    """Appends live events in their order; no command waits for it.
 
     The promise of a live event is *accepted*: what the broker cannot take twice in a row is logged and lost.
     """
@@ -49,18 +51,27 @@ class LivePublications:
             await asyncio.wait([self._task])
 
     async def _drain(self) -> None:
-        runtime = self._runtime
         try:
             while self._queue:
-                envelope = self._queue.popleft()
-                bounds = runtime.namespaces.bounds(envelope.channel)
-                # The same id at each attempt, so that an append whose answer was lost gets one offset.
-                publication = new_id()
+                # Each keeps its id at every attempt, so that an append whose answer was lost gets one offset.
+                waiting = [(self._queue.popleft(), new_id()) for _ in range(min(len(self._queue), _TOGETHER))]
                 for attempt in range(1, _ATTEMPTS + 1):
-                    try:
-                        await runtime.broker.append(envelope, bounds, publication)
-                        break
-                    except Exception:
-                        log.exception("a live event was not accepted", channel=envelope.channel, attempt=attempt)
+                    waiting = await self._append(waiting, attempt)
         finally:
             self._task = None
+
+    async def _append(self, waiting: list[tuple[Envelope, str]], attempt: int) -> list[tuple[Envelope, str]]:
+        """Append these, and return those that were not accepted. All are begun before the first is awaited."""
+        runtime = self._runtime
+        begun = [
+            runtime.broker.append(envelope, runtime.namespaces.bounds(envelope.channel), publication)
+            for envelope, publication in waiting
+        ]
+        left = []
+        for one, appending in zip(waiting, begun, strict=True):
+            try:
+                await appending
+            except Exception:
+                log.exception("a live event was not accepted", channel=one[0].channel, attempt=attempt)
+                left.append(one)
+        return left

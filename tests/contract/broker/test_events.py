@@ -188,3 +188,37 @@ async def test_a_channel_without_a_log_has_an_epoch(end: Any, event: Make) -> No
     assert await end.broker.head(CHANNEL) == head
     assert await end.broker.append(event(CHANNEL), BOUNDS) == LogHead(head.epoch, 1, 1)
     assert (await end.broker.head(OTHER)).epoch != head.epoch
+
+
+async def test_appends_that_wait_together_keep_their_order(end: Any, event: Make) -> None:
+    """Appends begin with their calls: many that nobody has awaited yet get dense offsets in the order of the calls,
+    on each channel, and arrive in it; one that is repeated among them gets its first offset and arrives once."""
+    await end.broker.listen(CHANNEL)
+    await end.broker.listen(OTHER)
+    before = {channel: await end.broker.head(channel) for channel in (CHANNEL, OTHER)}
+
+    appending = [
+        end.broker.append(event((CHANNEL, OTHER)[n % 2], n), LogBounds(size=500, age=3600.0), f"p{n % 250}")
+        for n in range(300)
+    ]
+    heads = [await one for one in appending]
+
+    for parity, channel in enumerate((CHANNEL, OTHER)):
+        assert [head.offset for head in heads[parity:250:2]] == list(range(1, 126))
+        assert [head.offset for head in heads[250 + parity :: 2]] == list(range(1, 26))
+        assert {head.epoch for head in heads[parity::2]} == {before[channel].epoch}
+        arrived = await end.events(channel, 125)
+        assert [envelope.offset for envelope in arrived] == list(range(1, 126))
+        assert [envelope.data for envelope in arrived] == [b'{"n":%d}' % n for n in range(parity, 250, 2)]
+
+
+async def test_an_append_that_nobody_waits_for_happens(end: Any, event: Make) -> None:
+    """Whoever gives up waiting takes nothing back, and harms none of those that were appended with it."""
+    await end.broker.listen(CHANNEL)
+
+    first = asyncio.ensure_future(end.broker.append(event(CHANNEL, 1), BOUNDS))
+    second = asyncio.ensure_future(end.broker.append(event(CHANNEL, 2), BOUNDS))
+    first.cancel()
+
+    assert (await second).offset == 2
+    assert [envelope.data for envelope in await end.events(CHANNEL, 2)] == [b'{"n":1}', b'{"n":2}']
