@@ -20,3 +20,4 @@ def load(name: str) -> None:
 
 
 load("shop")
+load("shop_chaos")

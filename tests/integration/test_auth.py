@@ -229,14 +229,14 @@ async def test_who_let_go_of_a_channel_is_not_brought_back_by_a_refresh(start_se
 # Revocation
 
 
-@contextlib.contextmanager
-def revoking(server: Any) -> Any:
+@contextlib.asynccontextmanager
+async def revoking(server: Any) -> Any:
     """The revocations of a server's database, as another process sees them."""
     revocations = sqlite_revocations(server.server.settings.database)
     try:
         yield revocations
     finally:
-        revocations.close()
+        await revocations.close()
 
 
 async def closed_within_the_bound(wire: Any) -> int:
@@ -254,8 +254,8 @@ async def test_a_revoked_user_is_out_everywhere(running_server: Any) -> None:
     await first.ask("unsubscribe", channel="user:alice")
     second = await server.wire("alice")
     bob = await server.wire("bob")
-    with revoking(server) as revocations:
-        revocations.add(user="alice")
+    async with revoking(server) as revocations:
+        await revocations.add(user="alice")
     codes = await asyncio.gather(*map(closed_within_the_bound, (first, second)))
     assert set(codes) == {CloseCode.REVOKED}
     wire, answer = await connect(server, old)
@@ -272,8 +272,8 @@ async def test_a_revoked_token_ends_alone(start_server: Start) -> None:
         named = issue_token(NEW.encode(), "alice", lifetime=600, token_id="wall-1")
         wall, _ = await connect(server, named)
         desk = await server.wire("alice")
-        with revoking(server) as revocations:
-            revocations.add(token_id="wall-1")
+        async with revoking(server) as revocations:
+            await revocations.add(token_id="wall-1")
         assert await closed_within_the_bound(wall) == CloseCode.REVOKED
         assert (await desk.ask("refresh", token=named))["code"] == "unauthenticated"
         await desk.call("channel.list", {})
@@ -287,8 +287,8 @@ async def test_only_tokens_from_before_are_revoked(start_server: Start) -> None:
         old, _ = await connect(server, issue_token(secret, "alice", lifetime=600, now=now - 100))
         young, _ = await connect(server, issue_token(secret, "alice", lifetime=600, now=now - 10))
         silent, _ = await connect(server, jwt.encode({"sub": "alice", "exp": now + 600}, secret, algorithm="HS256"))
-        with revoking(server) as revocations:
-            revocations.add(user="alice", issued_before=int((now - 50) * 1000))
+        async with revoking(server) as revocations:
+            await revocations.add(user="alice", issued_before=int((now - 50) * 1000))
         assert await closed_within_the_bound(old) == CloseCode.REVOKED
         assert await closed_within_the_bound(silent) == CloseCode.REVOKED
         await young.call("channel.list", {})
@@ -299,8 +299,8 @@ async def test_a_guest_is_revoked_as_any_user(start_server: Start) -> None:
     async with start_server(guests=True) as server:
         wire = await server.wire()
         guest = await wire.ask("connect")
-        with revoking(server) as revocations:
-            revocations.add(user=guest["user"])
+        async with revoking(server) as revocations:
+            await revocations.add(user=guest["user"])
         assert await closed_within_the_bound(wire) == CloseCode.REVOKED
         assert (await connect(server, guest["token"]))[1]["code"] == "unauthenticated"
 
@@ -309,8 +309,8 @@ async def test_a_revocation_outlives_a_restart(start_server: Start) -> None:
     """It is in the store, and a server that starts reads it before it lets anybody in."""
     async with start_server(secret=NEW) as server:
         token = server.token("alice")
-        with revoking(server) as revocations:
-            revocations.add(user="alice")
+        async with revoking(server) as revocations:
+            await revocations.add(user="alice")
     async with start_server(secret=NEW) as server:
         assert (await connect(server, token))[1]["code"] == "unauthenticated"
 
@@ -323,13 +323,13 @@ async def http(running_server: Any) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @pytest.fixture
-def api_key(running_server: Any) -> str:
+async def api_key(running_server: Any) -> str:
     """A fresh API key."""
     keys = sqlite_api_keys(running_server.server.settings.database)
     try:
-        return keys.create("test")[1]
+        return (await keys.create("test"))[1]
     finally:
-        keys.close()
+        await keys.close()
 
 
 async def test_a_server_revokes_over_http(running_server: Any, http: httpx2.AsyncClient, api_key: str) -> None:
@@ -383,9 +383,9 @@ async def test_a_revoked_api_key_is_refused_at_once(
     assert (await http.post("/v1/channel.list", json={}, headers=headers)).status_code == 200
     keys = sqlite_api_keys(running_server.server.settings.database)
     try:
-        assert keys.revoke(keys.list()[0].id)
+        assert await keys.revoke((await keys.list())[0].id)
     finally:
-        keys.close()
+        await keys.close()
     assert (await http.post("/v1/channel.list", json={}, headers=headers)).status_code == 401
 
 
@@ -483,7 +483,7 @@ async def test_a_refused_command_revokes_nothing(judging: Any) -> None:
     try:
         assert await revocations.since(0) == []
     finally:
-        revocations.close()
+        await revocations.close()
     assert (await ask_to_kick(socket, "bob", "revoke"))["type"] == "reply"
 
 

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+
+import pytest
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings that name each kind of database."""
+    return {} if request.param == "sqlite" else {"postgres": request.getfixturevalue("database_url")}
+
+
+@pytest.fixture
+def start_server(start_server: Callable[..., Any], store: dict[str, str]) -> Callable[..., Any]:
+    """Starts servers on the test's database."""
+    return lambda **settings: start_server(**store, **settings)
+
+
+@pytest.fixture
+async def running_server(start_server: Callable[..., Any]) -> AsyncIterator[Any]:
+    """A server with default settings, once per door and database."""
+    async with start_server() as server:
+        yield server
 
 
 async def test_two_people_chat(running_server: Any) -> None:

@@ -26,13 +26,13 @@ async def http(running_server: Any) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @pytest.fixture
-def api_key(running_server: Any) -> str:
+async def api_key(running_server: Any) -> str:
     """A fresh API key."""
     keys = sqlite_api_keys(running_server.server.settings.database)
     try:
-        _, shown = keys.create("test")
+        _, shown = await keys.create("test")
     finally:
-        keys.close()
+        await keys.close()
     return shown
 
 
@@ -120,9 +120,9 @@ async def test_a_revoked_key_is_no_key(running_server: Any, http: httpx2.AsyncCl
     assert (await http.post("/v1/channel.list", json={}, headers=headers)).status_code == 200
     keys = sqlite_api_keys(running_server.server.settings.database)
     try:
-        keys.revoke(keys.list()[0].id)
+        await keys.revoke((await keys.list())[0].id)
     finally:
-        keys.close()
+        await keys.close()
     assert (await http.post("/v1/channel.list", json={}, headers=headers)).status_code == 401
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import urllib.request
@@ -57,6 +58,23 @@ def test_postgres_keeps_what_it_committed(own_postgres: PostgresServer) -> None:
         else:
             own_postgres.restart("fast" if end == "fast" else "immediate")
         assert own_postgres.execute("SELECT count(*) FROM t") == [(number + 1,)]
+
+
+def test_paused_postgres_answers_nobody(own_postgres: PostgresServer) -> None:
+    """A paused PostgreSQL answers nothing on connections that are open, and goes on where it was."""
+
+    async def ask() -> list[tuple[int]]:
+        connection = await asyncpg.connect(own_postgres.url)
+        own_postgres.pause()
+        try:
+            with pytest.raises(TimeoutError):
+                await connection.fetchval("SELECT 1", timeout=0.2)
+        finally:
+            own_postgres.resume()
+        await connection.close()
+        return own_postgres.execute("SELECT 1")
+
+    assert asyncio.run(ask()) == [(1,)]
 
 
 def test_databases_are_apart(postgres_server: PostgresServer) -> None:

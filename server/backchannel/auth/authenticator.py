@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -37,7 +37,7 @@ class SecretAuthenticator:
     def __init__(
         self,
         secret: bytes,
-        find_key: Callable[[str], str | None],
+        find_key: Callable[[str], Awaitable[str | None]],
         *,
         guests: bool,
         previous: bytes = b"",
@@ -49,7 +49,7 @@ class SecretAuthenticator:
         """
         Args:
             secret: signs tokens and guests; empty where tokens come from issuers' key sets alone.
-            find_key: returns the id of an API key that holds, or None.
+            find_key: tells the id of an API key that holds, or None; it never blocks the loop.
             guests: whether one may come without a token.
             previous: the secret before a rotation, or empty.
             key_sets: whose tokens are good beside those that the secret signed.
@@ -110,9 +110,9 @@ class SecretAuthenticator:
         """Who holds this API key, acting for a user, or as the key itself (empty).
 
         Raises:
-            Refused: `unauthenticated`; `invalid` where the user's name is none.
+            Refused: `unauthenticated`; `invalid` where the user's name is none; `unavailable`, if it cannot be told.
         """
-        key_id = self._find_key(secret)
+        key_id = await self._find_key(secret)
         if key_id is None:
             raise refused("The API key is unknown or revoked.")
         if user and not USER_RE.match(user):

@@ -19,6 +19,7 @@ from .checks.clock import Watch, check_clock
 from .checks.database import check_database
 from .checks.limits import check_limits
 from .checks.port import check_port
+from .checks.redis import check_redis
 from .checks.settings import check_settings
 from .checks.versions import check_versions
 from .options import DEMO, AppTarget, Config
@@ -45,9 +46,9 @@ def doctor(
 ) -> None:
     """Look at everything that a server needs, and say what is wrong and what cures it.
 
-    It checks the settings, the versions of Python, SQLite and packages, the app, the database, the
-    port and the server that may run there, the clock, and this machine's limits. It takes the flags
-    of `serve`, and changes nothing. Exit code 1 says that something failed; a warning fails nothing.
+    It checks the settings, the versions of Python, SQLite and packages, the app, the database, Redis,
+    the port and the server that may run there, the clock, and this machine's limits. It takes the
+    flags of `serve`, and changes nothing. Exit code 1 says that something failed; a warning fails nothing.
 
       backchannel doctor --dev
       backchannel doctor shop:app --host 0.0.0.0 --port 443
@@ -93,6 +94,7 @@ def examine(target: str, settings_of: Callable[[], tuple[Settings, list[str]]]) 
     run("app", iter([wrong]) if wrong is not None else application.check_app(target, _there(loaded)))
     if settings is not None:
         run("database", check_database(settings, _migrations(loaded)))
+        run("redis", check_redis(settings))
         run("port", check_port(settings))
         run("limits", check_limits(settings))
     time.sleep(max(0.0, _WATCHED - (time.monotonic() - started)))

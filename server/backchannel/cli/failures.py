@@ -22,8 +22,8 @@ _FAILED: Final = 1
 _WRONG: Final = 2
 
 _SERVER_PACKAGES: Final = frozenset(
-    {"alembic", "cryptography", "httptools", "httpx2", "jwt", "prometheus_client", "psutil", "redis", "sqlalchemy"}
-    | {"starlette", "structlog", "uvicorn"}
+    {"alembic", "asyncpg", "cryptography", "hiredis", "httptools", "httpx2", "jwt", "prometheus_client", "psutil"}
+    | {"redis", "sqlalchemy", "starlette", "structlog", "uvicorn"}
 )
 """What the base install lacks."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..store.api_keys import ApiKeys
 
 __all__ = ["app"]
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="""Make, list and revoke API keys, with which servers, bots and jobs use the HTTP door.
@@ -52,8 +54,7 @@ def create(
     """
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise typer.BadParameter("use 1 to 128 printable characters.", param_hint="NAME")
-    with _api_keys(config, data, tenant) as keys:
-        key, shown = keys.create(name)
+    key, shown = _with_keys(lambda keys: keys.create(name), config, data, tenant)
     if as_json:
         write_json({"id": key.id, "name": key.name, "key": shown})
     else:
@@ -70,8 +71,7 @@ def list_(as_json: AsJson = False, config: Config = None, data: Data = None, ten
       backchannel keys list
       backchannel keys list --json
     """
-    with _api_keys(config, data, tenant) as keys:
-        found = keys.list()
+    found = _with_keys(lambda keys: keys.list(), config, data, tenant)
     if as_json:
         write_json([msgspec.to_builtins(key) for key in found])
         return
@@ -96,23 +96,23 @@ def revoke(
 
       backchannel keys revoke 3f9a0c55d2e1
     """
-    with _api_keys(config, data, tenant) as keys:
-        if not keys.revoke(key_id):
-            raise CommandFailed(f"There is no key {key_id!r} that could be revoked; see `backchannel keys list`.")
+    if not _with_keys(lambda keys: keys.revoke(key_id), config, data, tenant):
+        raise CommandFailed(f"There is no key {key_id!r} that could be revoked; see `backchannel keys list`.")
     stderr().print(f"Revoked {key_id}.", style="dim")
 
 
-@contextmanager
-def _api_keys(config: Path | None, data: str | None, tenant: str | None) -> Iterator[ApiKeys]:
+def _with_keys(ask: Callable[[ApiKeys], Awaitable[T]], config: Path | None, data: str | None, tenant: str | None) -> T:
     with server_extra("keys"):
-        from ..store.sqlite import sqlite_api_keys
-    settings = settings_of(config, data=data, app=tenant)
-    settings.data_folder.mkdir(parents=True, exist_ok=True)
-    keys = sqlite_api_keys(settings.database, settings.app)
-    try:
-        yield keys
-    finally:
-        keys.close()
+        from ..store.opening import open_api_keys
+
+    async def run() -> T:
+        keys = await open_api_keys(settings_of(config, data=data, app=tenant))
+        try:
+            return await ask(keys)
+        finally:
+            await keys.close()
+
+    return asyncio.run(run())
 
 
 def _moment(milliseconds: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
@@ -23,9 +24,10 @@ def migrate(
     config: Config = None,
     data: Data = None,
 ) -> None:
-    """Bring the database up to date, while no server has it open. `serve` does so by itself.
+    """Bring the database up to date. `serve` and `worker` do so by themselves.
 
-    The tables of Backchannel come first, then the app's own; forward only, safe to repeat.
+    The tables of Backchannel come first, then the app's own; forward only, safe to repeat. PostgreSQL
+    may be in use meanwhile, also by an older version; a SQLite file may not.
 
       backchannel migrate shop:app
       backchannel migrate shop:app --new-epoch      the database is an older copy, put back
@@ -35,9 +37,9 @@ def migrate(
     """
     found = load_app(app)
     with server_extra("migrate"):
-        from ..store.sqlite import migrate_sqlite, new_sqlite_epoch
+        from ..store.opening import migrate_database
+        from ..store.opening import new_epoch as make_new_epoch
     settings = settings_of(config, data=data)
-    settings.data_folder.mkdir(parents=True, exist_ok=True)
     out = stdout()
     applied = 0
 
@@ -46,8 +48,8 @@ def migrate(
         applied += 1
         out.print(printable(line), markup=False)
 
-    migrate_sqlite(settings.database, found.migrations, tell)
-    out.print(f"{settings.database} is up to date{'' if applied else '; nothing was to be done'}.", markup=False)
+    name = asyncio.run(migrate_database(settings, found.migrations, tell))
+    out.print(f"{name} is up to date{'' if applied else '; nothing was to be done'}.", markup=False)
     if new_epoch:
-        count = new_sqlite_epoch(settings.database)
+        count = asyncio.run(make_new_epoch(settings))
         out.print(f"New epochs for {count} tenant{'' if count == 1 else 's'}: clients load afresh.", markup=False)

@@ -54,6 +54,20 @@ SecretFile = Annotated[
 Tenant = Annotated[
     str | None, typer.Option("--app", metavar="NAME", help="The tenant; else its setting.", show_default=False)
 ]
+Descriptor = Annotated[
+    int | None,
+    typer.Option(
+        "--fd",
+        min=0,
+        metavar="N",
+        help="Take connections from this inherited socket, in place of --host and --port.",
+        show_default=False,
+    ),
+]
+HealthDescriptors = Annotated[list[int] | None, typer.Option("--health-fd", min=0, hidden=True)]
+"""What a supervisor gives its children: sockets that lead to their health alone."""
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+"""Told to children: say nothing at start, and end when stdin ends, since then the supervisor is gone."""
 
 
 def settings_of(config: Path | None, **flags: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -62,14 +63,17 @@ def revoke(
       backchannel revoke --token-id wall-1
     """
     with server_extra("revoke"):
-        from ..store.sqlite import sqlite_revocations
-    settings = settings_of(config, data=data, app=tenant)
-    settings.data_folder.mkdir(parents=True, exist_ok=True)
-    revocations = sqlite_revocations(settings.database, settings.app)
+        from ..store.opening import open_revocations
+
+    async def add() -> None:
+        revocations = await open_revocations(settings_of(config, data=data, app=tenant))
+        try:
+            await revocations.add(user=user, token_id=token_id, issued_before=issued_before)
+        finally:
+            await revocations.close()
+
     try:
-        revocations.add(user=user, token_id=token_id, issued_before=issued_before)
+        asyncio.run(add())
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from None
-    finally:
-        revocations.close()
     stderr().print("Revoked.", style="dim")

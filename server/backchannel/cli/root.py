@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import call, doctor, keys, listen, migrate, revoke, schema, serve, token, version
+from . import call, chaos, doctor, gateway, keys, listen, migrate, revoke, schema, serve, token, version, worker
 from .failures import exit_codes
 
 __all__ = ["app", "main"]
@@ -33,6 +33,8 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 130 ended by
 )
 
 app.command("serve")(serve.serve)
+app.command("gateway")(gateway.gateway)
+app.command("worker")(worker.worker)
 app.command("token")(token.token)
 app.command("revoke")(revoke.revoke)
 app.add_typer(keys.app, name="keys")
@@ -41,6 +43,8 @@ app.command("listen")(listen.listen)
 app.command("migrate")(migrate.migrate)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("chaos")(chaos.chaos)
+app.command("chaos")(chaos.chaos)
 app.command("version")(version.version)
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from ..settings import load
+from ..app import App
+from ..settings import ConfigurationError, Settings, load
 from . import reload as reloading
-from .failures import server_extra
+from .announcement import announce, secret_row, services, warn, where
+from .children import children_environment
+from .failures import CommandFailed, server_extra
 from .loading import load_app, module_name
 from .options import DEMO, AppTarget, Config
-from .output import stderr, stdout
 from .setting_flags import with_setting_flags
-
-if TYPE_CHECKING:
-    from ..server import Server
-    from ..settings import Settings
 
 __all__ = ["serve"]
 
@@ -27,17 +25,31 @@ __all__ = ["serve"]
 def serve(
     app: AppTarget = DEMO,
     reload: Annotated[bool, typer.Option("--reload", help="Start anew whenever the app's source changes.")] = False,
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1000, metavar="N", help="Run so many gateways as processes; needs --redis, --postgres."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, max=1000, metavar="N", help="Likewise workers; 1 beside gateways unless said.")
+    ] = None,
     config: Config = None,
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Run an app: gateway, worker and store in one process.
+    """Run an app: gateway, worker and store in one process, or as many processes as wanted.
 
     The app is a module and an attribute, found from the current folder:
 
       backchannel serve --dev                        the demo: a chat and a dashboard
       backchannel serve --dev --reload shop:app      your app, started anew when you change it
       BACKCHANNEL_SECRET=… backchannel serve shop:app --host 0.0.0.0
+      backchannel serve shop:app --gateways 2 --workers 2 --redis redis://127.0.0.1 \\
+        --postgres postgresql://me@127.0.0.1/shop
+
+    With --gateways or --workers it starts them as processes, starts anew what dies, ends all of
+    them in order on SIGTERM, and on SIGHUP starts them anew one after another.
 
     Every setting below can also be a variable, or a line in backchannel.toml, such as
     port = 9000; a flag wins over its variable, and that over the file. Spans are seconds.
@@ -45,37 +57,68 @@ def serve(
     since everybody on a machine sees the flags of its processes.
     """
     settings, warnings = load(flags, file=config)
+    many = gateways is not None or workers is not None
     if reload:
+        if many:
+            raise ConfigurationError("--reload is for one process: leave out --gateways and --workers, or send SIGHUP.")
         sys.exit(reloading.supervise(module_name(app), drain_is_set=flags["drain"] is not None))
-    for warning in warnings:
-        stderr().print(Text.assemble(("Warning:", "bold yellow"), " ", warning))
+    warn(warnings)
     found = load_app(app)
+    if many:
+        _serve_many(app, found, settings, gateways, workers, children_environment(flags, config))
+    else:
+        _serve_one(app, found, settings)
+
+
+def _serve_one(target: str, app: App, settings: Settings) -> None:
     with server_extra("serve"):
-        from ..auth.secret import development_secret_file, signing_secret
+        from ..server import Server
         from ..server import serve as run
-    secret_file = development_secret_file(settings)
-    was_there = secret_file.exists()
-    signing_secret(settings)
-    made = not was_there and secret_file.exists()
+    if settings.redis:
+        warn(["Redis is set, and one process does not use it: add --gateways N --workers M for many."])
+    secret = secret_row(settings)
 
     def started(server: Server) -> None:
-        _announce(app, server, settings, made=made)
+        data = services(settings)["PostgreSQL"] or str(settings.data_folder)
+        rows = {"App": target, **where(server.url), "Data": data, "Secret": secret}
+        announce("Backchannel is running; Ctrl-C ends it.", rows)
 
-    run(found, settings, started=started)
+    run(app, settings, started=started)
 
 
-def _announce(app: str, server: Server, settings: Settings, *, made: bool) -> None:
-    secret = "made for development" if made else "the development secret" if not settings.secret else ""
-    rows = {
-        "App": app,
-        "Pages": f"{server.url}/",
-        "WebSocket": f"{server.url.replace('http', 'ws', 1)}/ws",
-        "Data": str(settings.data_folder),
-        "Secret": secret and f"{secret}, in {settings.data_folder / 'secret'}",
-    }
-    out = stdout()
-    out.print(Text("Backchannel is running; Ctrl-C ends it.", "bold"))
-    for name, value in rows.items():
-        if value:
-            out.print(Text.assemble("  ", (f"{name:<10}", "dim"), value))
-    sys.stdout.flush()
+def _serve_many(
+    target: str, app: App, settings: Settings, gateways: int | None, workers: int | None, environ: dict[str, str]
+) -> None:
+    gateways = 0 if gateways is None else gateways
+    workers = 1 if workers is None else workers
+    if not gateways + workers:
+        raise ConfigurationError("There is nothing to run: say --gateways N, --workers M or both.")
+    with server_extra("serve"):
+        from ..server import Plan, Supervisor, SupervisorFailed
+        from ..server.redis_bus import check_services
+        from ..telemetry.logs import configure
+    check_services(settings, "serve --gateways N --workers M")
+    app.check()
+    secret = secret_row(settings) if gateways else ""
+    configure(settings.log_level, json={"json": True, "console": False}.get(settings.log_format))
+    supervisor = Supervisor(Plan(app=target, settings=settings, gateways=gateways, workers=workers, environ=environ))
+
+    def ready() -> None:
+        url = {} if not gateways else where(supervisor.url)
+        health = ""
+        if settings.health_port:
+            health = f"ports {settings.health_port} to {settings.health_port + gateways + workers - 1}"
+        rows = {"App": target, **url, **services(settings), "Health": health, "Secret": secret}
+        announce(
+            f"Backchannel is running ({_count(gateways, 'gateway')}, {_count(workers, 'worker')}); Ctrl-C ends it.",
+            rows,
+        )
+
+    try:
+        asyncio.run(supervisor.run(ready))
+    except SupervisorFailed as exc:
+        raise CommandFailed(str(exc), exc.exit_code) from None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ Flags, variables, the file, `--help` and the reference follow from it. Spans are
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
@@ -14,7 +15,7 @@ from msgspec import inspect as types
 
 from backchannel_protocol import Limits
 
-__all__ = ["PREFIX", "SECRETS", "SettingInfo", "Settings", "describe"]
+__all__ = ["IN_FILES", "PREFIX", "SECRETS", "SettingInfo", "Settings", "describe", "without_password"]
 
 PREFIX: Final = "BACKCHANNEL_"
 """What the variable of every setting begins with."""
@@ -22,17 +23,24 @@ PREFIX: Final = "BACKCHANNEL_"
 _DAY: Final = 86_400.0
 _MASK: Final = "***"
 SECRETS: Final = ("secret", "secret_previous")
-"""Settings whose values are shown to nobody; each may be in a file that `<name>_file` names."""
+"""Settings whose values are shown to nobody."""
+URLS: Final = ("redis", "postgres")
+"""Settings that may hold a password: they are shown without it."""
+IN_FILES: Final = (*SECRETS, *URLS)
+"""Settings that may be in a file that `<name>_file` names, since everybody sees flags, and many see variables."""
 
 Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Network = Annotated[str, Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$(?!\n)")]
 KeySource = Annotated[str, Meta(pattern=r"^[^=\s]+=\S+$(?!\n)")]
+RedisUrl = Annotated[str, Meta(pattern=r"^$|^(rediss?|redis\+[a-z]+|rediss\+[a-z]+|unix)://\S+$(?!\n)")]
+PostgresUrl = Annotated[str, Meta(pattern=r"^$|^postgres(ql)?://\S+$(?!\n)")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+)$(?!\n)")]
 
 SERVER: Final = "Server"
 SECURITY: Final = "Security"
 CONNECTIONS: Final = "Connections"
+PROCESSES: Final = "Many processes"
 LIMITS: Final = "Limits (told to clients in connected.limits)"
 
 
@@ -43,7 +51,7 @@ def _setting(group: str, metavar: str, text: str, *, expects: str = "", flag: bo
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that an operator can set. `load` reads it; the `repr` does not show the secrets."""
+    """Everything that an operator can set. `load` reads it; the `repr` shows neither secrets nor passwords."""
 
     host: Annotated[str, Meta(min_length=1), _setting(SERVER, "ADDRESS", "Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), _setting(SERVER, "NUMBER", "Port to listen on; 0 takes a free one.")] = (
@@ -156,6 +164,68 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
 
+    redis: Annotated[
+        RedisUrl,
+        _setting(
+            PROCESSES,
+            "URL",
+            "Redis, which carries requests, replies and events between gateways and workers: redis://, rediss:// "
+            "(TLS), unix://, redis+sentinel:// or redis+cluster://. Empty: one process, in memory.",
+            expects="a URL like redis://127.0.0.1:6379",
+        ),
+    ] = ""
+    redis_file: Annotated[
+        str, _setting(PROCESSES, "FILE", "File that holds the URL of Redis, where it has a password.")
+    ] = ""
+    redis_prefix: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"),
+        _setting(
+            PROCESSES,
+            "NAME",
+            "What all keys and topics in Redis begin with, so that installations can share one.",
+            expects="1 to 64 letters, digits, - _ and .",
+        ),
+    ] = "backchannel"
+    postgres: Annotated[
+        PostgresUrl,
+        _setting(
+            PROCESSES,
+            "URL",
+            "PostgreSQL, the store of many processes. Empty: SQLite in the data folder, for one process.",
+            expects="a URL like postgresql://user@127.0.0.1:5432/database",
+        ),
+    ] = ""
+    postgres_file: Annotated[
+        str, _setting(PROCESSES, "FILE", "File that holds the URL of PostgreSQL, where it has a password.")
+    ] = ""
+    postgres_pool: Annotated[
+        int,
+        Meta(ge=3, le=1000),
+        _setting(PROCESSES, "N", "Connections to PostgreSQL that one worker, or one gateway, may hold."),
+    ] = 8
+    routing: Annotated[
+        Literal["lane", "random"],
+        _setting(
+            PROCESSES,
+            "WAY",
+            "How a gateway chooses a command's worker; nothing may depend on it, and random proves it.",
+        ),
+    ] = "lane"
+    in_flight: Annotated[
+        Count, _setting(PROCESSES, "N", "Requests of one gateway that one worker may have open; more are refused.")
+    ] = 1000
+    health_port: Annotated[
+        int,
+        Meta(ge=0, le=65535),
+        _setting(
+            PROCESSES,
+            "NUMBER",
+            "Port of a worker's /healthz, /readyz and /metrics; 0: none. With `serve --gateways` the first of as many "
+            "ports as there are processes: gateways first.",
+        ),
+    ] = 0
+
     ping: Annotated[Seconds, _setting(CONNECTIONS, "SECONDS", "How often a client is sent a ping.")] = 25.0
     grace: Annotated[
         Seconds,
@@ -225,7 +295,23 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         values = msgspec.structs.asdict(self)
-        return [(name, _MASK if name in SECRETS and value else value) for name, value in values.items()]
+        return [(name, _shown(name, value)) for name, value in values.items()]
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in SECRETS and value:
+        return _MASK
+    return without_password(value) if name in URLS else value
+
+
+def without_password(url: str) -> str:
+    """A URL to show: what may be a password in it is masked, also one that is not escaped as it should be."""
+    scheme, mark, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    if at:
+        user, colon, _password = account.partition(":")
+        account = f"{user}:{_MASK}" if colon else user
+    return re.sub(r"(?i)(password=)[^&]*", rf"\1{_MASK}", f"{scheme}{mark}{account}{at}{place}")
 
 
 class SettingInfo(Struct, frozen=True):

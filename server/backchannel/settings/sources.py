@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from .declared import PREFIX, SECRETS, SettingInfo, Settings, describe
+from .declared import IN_FILES, PREFIX, SettingInfo, Settings, describe
 from .errors import ConfigurationError
 
 __all__ = ["FILE", "FILE_VARIABLE", "load"]
@@ -78,8 +78,8 @@ def load(
         if value is not None:
             given[name] = _Given(value, known[name].flag or name, 2)
     settings = _checked(given, known)
-    for name in SECRETS:
-        settings = _with_secret(settings, given, name)
+    for name in IN_FILES:
+        settings = _with_file(settings, given, known[name])
     if settings.dev and "drain" not in given:
         settings = msgspec.structs.replace(settings, drain=_DEV_DRAIN)
     if settings.dev and not _is_loopback(settings.host):
@@ -100,15 +100,16 @@ def _checked(given: Mapping[str, _Given], known: Mapping[str, SettingInfo]) -> S
         try:
             values[name] = msgspec.convert(value, info.type, strict=False)
         except msgspec.ValidationError:
-            is_value = f" is {value!r}" if name not in SECRETS else ""
+            is_value = f" is {value!r}" if name not in IN_FILES else ""
             wrong.append(f"{source}{is_value}: write {info.expects}.")
     if wrong:
         raise ConfigurationError("\n".join(wrong))
     return Settings(**values)
 
 
-def _with_secret(settings: Settings, given: Mapping[str, _Given], name: str) -> Settings:
-    """The secret itself, where a file holds it."""
+def _with_file(settings: Settings, given: Mapping[str, _Given], info: SettingInfo) -> Settings:
+    """The value itself, where a file holds it."""
+    name = info.name
     named: str = getattr(settings, f"{name}_file")
     if not named:
         return settings
@@ -120,12 +121,15 @@ def _with_secret(settings: Settings, given: Mapping[str, _Given], name: str) -> 
             raise ConfigurationError(f"{by_value.source} and {by_file.source} are both set: choose one of them.")
     path = Path(named).expanduser()
     try:
-        secret = path.read_text(encoding="utf-8").strip()
+        value = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{by_file.source}: {path} cannot be read: {exc}.") from exc
-    if not secret:
-        raise ConfigurationError(f"{by_file.source}: {path} is empty; write a secret into it.")
-    return msgspec.structs.replace(settings, **{name: secret})
+    if not value:
+        raise ConfigurationError(f"{by_file.source}: {path} is empty; write {info.expects} into it.")
+    try:
+        return msgspec.structs.replace(settings, **{name: msgspec.convert(value, info.type)})
+    except msgspec.ValidationError:
+        raise ConfigurationError(f"{by_file.source}: what {path} holds is none: write {info.expects}.") from None
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:

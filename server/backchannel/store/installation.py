@@ -16,14 +16,17 @@ from .tables import heads, installation
 
 __all__ = ["ensure_epoch", "renew_epochs"]
 
+_MAKE = sa.text("INSERT INTO installation (app, epoch) VALUES (:app, :epoch) ON CONFLICT (app) DO NOTHING")
+
 
 def ensure_epoch(connection: sa.Connection, app: str) -> str:
     """The store's epoch for this app, made if this is its first start."""
     find = sa.select(installation.c.epoch).where(installation.c.app == app)
     epoch: str | None = connection.execute(find).scalar()
     if epoch is None:
-        epoch = secrets.token_hex(8)
-        connection.execute(installation.insert().values(app=app, epoch=epoch))
+        # Another process may make it at the same time; the first one's counts.
+        connection.execute(_MAKE, {"app": app, "epoch": secrets.token_hex(8)})
+        epoch = connection.execute(find).scalar_one()
     return epoch
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from ..auth.revocation import Revocation, revocation_row
+from .cold import ColdDatabase
 from .store import Store
 from .tables import revocations
 
@@ -21,18 +20,17 @@ _PAGE = 500
 
 
 class Revocations:
-    """The revocations of one app. From any thread, also beside a server that has the database open.
+    """The revocations of one app, also beside a server that has the database open. For one loop.
 
     Every method raises `Refused("unavailable")` if the database cannot be used now.
     """
 
-    def __init__(self, engine: sa.Engine, app: str, border: Callable[[], AbstractContextManager[None]]) -> None:
-        """Use `sqlite_revocations`. `border` turns the driver's errors into refusals."""
-        self._engine = engine
+    def __init__(self, database: ColdDatabase, app: str) -> None:
+        """Use `sqlite_revocations` or `postgres_revocations`."""
+        self._database = database
         self._app = app
-        self._border = border
 
-    def add(
+    async def add(
         self,
         *,
         user: str | None = None,
@@ -52,26 +50,18 @@ class Revocations:
             expires=expires,
             now=time.time_ns() // 1_000_000,
         )
-        with self._border(), self._engine.begin() as connection:
-            connection.execute(revocations.insert().values(app=self._app, id=secrets.token_hex(13), **row))
+        await self._database.write(revocations.insert().values(app=self._app, id=secrets.token_hex(13), **row))
 
     async def since(self, moment: int) -> list[Revocation]:
-        """What was decided at or after this instant (Unix milliseconds), oldest first.
-
-        Cancelling forgets the answer; the read ends by itself.
-        """
-        return await asyncio.to_thread(self._since, moment)
-
-    def _since(self, moment: int) -> list[Revocation]:
+        """What was decided at or after this instant (Unix milliseconds), oldest first; cancelling forgets it."""
         columns = [revocations.c[name] for name in Revocation.__struct_fields__]
         select = sa.select(*columns).where(revocations.c.app == self._app, revocations.c.time >= moment)
-        with self._border(), self._engine.connect() as connection:
-            rows: Sequence[sa.Row[tuple[object, ...]]] = connection.execute(select.order_by(revocations.c.time)).all()
+        rows = await self._database.rows(select.order_by(revocations.c.time))
         return [Revocation(**row._mapping) for row in rows]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        await self._database.close()
 
 
 async def forget_revocations(store: Store, app: str, lifetime: float, now: int) -> None:

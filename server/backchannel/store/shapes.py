@@ -52,10 +52,11 @@ def check_table(table: sa.Table) -> None:
 class ColumnShape:
     """One column."""
 
-    __slots__ = ("bind", "collated", "default", "quoted", "result")
+    __slots__ = ("bind", "collated", "default", "kind", "quoted", "result")
 
     def __init__(self, column: sa.Column[Any], dialect: sa.Dialect) -> None:
         kind = column.type.dialect_impl(dialect)
+        self.kind: sa.types.TypeEngine[Any] = kind
         self.quoted: str = dialect.identifier_preparer.quote(column.name)
         self.bind: Convert | None = kind.bind_processor(dialect)
         self.result: Convert | None = kind.result_processor(dialect, None)
@@ -143,6 +144,19 @@ class TableShape:
             convert = self.columns[name].bind
             bound.append(value if convert is None else convert(value))
         return bound
+
+    def whole_key(self, key: Mapping[str, Any]) -> list[Any]:
+        """The driver's values for the whole primary key, in the order of `key`.
+
+        Raises:
+            ValueError: it is not the whole primary key.
+        """
+        if len(key) != len(self.key) or not all(name in key for name in self.key):
+            raise ValueError(
+                f"get: the primary key of table {self.table.name!r} is ({', '.join(self.key)}) besides app, and "
+                f"({', '.join(key)}) was given; name all of it, or select."
+            )
+        return self.bind_key(self.key, key)
 
     def bind_key(self, names: Sequence[str], key: Mapping[str, Any]) -> list[Any]:
         """As `bind`, for columns that say which rows are meant: None equals nothing and is refused."""

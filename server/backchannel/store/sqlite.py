@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from ..app import Migrations
 from .api_keys import ApiKeys
 from .errors import StoreError, StoreLocked
+from .housekeeping import keep_house
 from .installation import ensure_epoch, renew_epochs
 from .lock import FileLock
 from .revocations import Revocations
+from .sqlite_cold import SqliteCold
 from .sqlite_connection import connect, sqlite_engine
 from .sqlite_errors import sqlite_border
-from .sqlite_housekeeping import keep_house
+from .sqlite_housekeeping import SqliteHouse
 from .sqlite_log_reader import SqliteLogReader
 from .sqlite_reads import SqliteReads
 from .sqlite_snapshot import SnapshotPool, SqliteReader
@@ -109,7 +111,7 @@ def sqlite_api_keys(path: Path | str, app: str = "main") -> ApiKeys:
     Raises:
         StoreError, Refused: as `open_sqlite`.
     """
-    return ApiKeys(_engine_beside(path), app, sqlite_border)
+    return ApiKeys(SqliteCold(_engine_beside(path)), app)
 
 
 def sqlite_revocations(path: Path | str, app: str = "main") -> Revocations:
@@ -118,7 +120,7 @@ def sqlite_revocations(path: Path | str, app: str = "main") -> Revocations:
     Raises:
         StoreError, Refused: as `open_sqlite`.
     """
-    return Revocations(_engine_beside(path), app, sqlite_border)
+    return Revocations(SqliteCold(_engine_beside(path)), app)
 
 
 def _engine_beside(path: Path | str) -> sa.Engine:
@@ -177,7 +179,13 @@ class SqliteStore:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._snapshots = SnapshotPool(path, reads.app, reads.statements)
+        self._leases: dict[str, tuple[str, int]] = {}
         self._closed = False
+
+    @property
+    def writers(self) -> int:
+        """SQLite has one writer."""
+        return 1
 
     @property
     def writer(self) -> Connection:
@@ -225,7 +233,19 @@ class SqliteStore:
 
         It works in short steps between which whoever waits to write gets a turn; cancelling stops between two steps.
         """
-        await keep_house(self, bounds, now)
+        await keep_house(SqliteHouse(self), bounds, now)
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take, keep or (0 seconds) give back a lease; False while another holder has it.
+
+        They are kept in memory and end with the process: no other one has the database open.
+        """
+        now = self._clock()
+        other, until = self._leases.get(name, (holder, 0))
+        if other != holder and until > now:
+            return False
+        self._leases[name] = (holder, now + int(seconds * 1000))
+        return True
 
     async def close(self) -> None:
         """Close the database once the transaction that is open has ended; the lock is released."""

@@ -14,6 +14,8 @@ import msgspec
 
 from ..broker.broker import Envelope, LogHead
 from .errors import StoreError
+from .head_questions import HeadQuestions
+from .setwise import envelope_of
 from .sqlite_connection import connect_reader
 from .sqlite_errors import sqlite_border
 from .sqlite_reads import decode_heads
@@ -27,7 +29,6 @@ _THREADS: Final = 2
 _Row = tuple[int, str, str, str | None, str | None, str | None, int, str | None]
 _HEAD: Final = msgspec.json.Decoder(tuple[str, int, int])
 _EVENTS: Final = msgspec.json.Decoder(list[_Row])
-_ENDS: Final = msgspec.json.Decoder(list[str])
 
 
 class SqliteLogReader:
@@ -45,7 +46,7 @@ class SqliteLogReader:
         self._own = executor is None
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._asked: dict[str, list[asyncio.Future[LogHead]]] = {}
+        self._questions = HeadQuestions(self._answers)
         self._closed = False
 
     async def head(self, channel: str) -> LogHead:
@@ -54,28 +55,10 @@ class SqliteLogReader:
         Raises:
             Refused: `unavailable`.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[LogHead] = loop.create_future()
-        if not self._asked:
-            loop.call_soon(self._ask)
-        self._asked.setdefault(channel, []).append(answer)
-        return await answer
+        return await self._questions.ask(channel)
 
-    def _ask(self) -> None:
-        asked, self._asked = self._asked, {}
-
-        def answered(done: asyncio.Future[dict[str, LogHead]]) -> None:
-            error = done.exception()
-            for channel, waiting in asked.items():
-                for answer in waiting:
-                    if answer.done():
-                        continue
-                    if error is not None:
-                        answer.set_exception(error)
-                    else:
-                        answer.set_result(done.result().get(channel, self._unused))
-
-        self._run(self._heads, list(asked)).add_done_callback(answered)
+    async def _answers(self, channels: Sequence[str]) -> tuple[dict[str, LogHead], LogHead]:
+        return await self._run(self._heads, channels), self._unused
 
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         """The events of a durable log after an offset, in order, at most `limit`, and the head of the same moment.
@@ -133,19 +116,5 @@ class SqliteLogReader:
         if head_text is None:
             return self._unused, []
         epoch, offset, first = _HEAD.decode(head_text)
-        envelopes = [
-            Envelope(
-                channel=channel,
-                name=name,
-                data=data.encode(),
-                epoch=epoch,
-                offset=at,
-                user=user,
-                key=key,
-                subject=subject,
-                time=time,
-                ends=None if ends is None else _ENDS.decode(ends),
-            )
-            for at, name, data, user, key, subject, time, ends in _EVENTS.decode(events_text)
-        ]
+        envelopes = [envelope_of(channel, epoch, *row) for row in _EVENTS.decode(events_text)]
         return LogHead(epoch, offset, first), envelopes

@@ -51,12 +51,7 @@ class SqliteReads:
             ValueError: the key is not the whole primary key.
         """
         shape = self.statements.shape(table)
-        if len(key) != len(shape.key) or not all(name in key for name in shape.key):
-            raise ValueError(
-                f"get: the primary key of table {table.name!r} is ({', '.join(shape.key)}) besides app, and "
-                f"({', '.join(key)}) was given; name all of it, or select."
-            )
-        row = self._one(self.statements.get(shape, shape.key), (self.app, *shape.bind_key(shape.key, key)))
+        row = self._one(self.statements.get(shape, shape.key), (self.app, *shape.whole_key(key)))
         return None if row is None else shape.row(row)
 
     def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:

@@ -7,12 +7,11 @@ thread. Therefore rows are written by one multi-row statement, and the store's o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
-import sqlalchemy as sa
-
 from .shapes import TableShape
+from .texts import StatementTexts
 
 __all__ = ["CHANGED_HEADS", "CHUNK", "HEADS", "KEYS", "LOG", "SqliteStatements", "chunks"]
 
@@ -59,27 +58,8 @@ def _groups(rows: int, columns: int) -> str:
     return ", ".join([group] * rows)
 
 
-class SqliteStatements:
-    """Texts and shapes by table, made once. `app` is the first bound value of each row or condition."""
-
-    def __init__(self, dialect: sa.Dialect) -> None:
-        self._dialect = dialect
-        self._shapes: dict[sa.Table, TableShape] = {}
-        self._texts: dict[tuple[object, ...], str] = {}
-
-    def shape(self, table: sa.Table) -> TableShape:
-        """The table's shape. Raises `RegistrationError` for a table that is not keyed by app."""
-        shape = self._shapes.get(table)
-        if shape is None:
-            shape = self._shapes[table] = TableShape(table, self._dialect)
-        return shape
-
-    def _text(self, make: Callable[..., str], shape: TableShape, *arguments: object) -> str:
-        key = (make.__name__, shape.table, *arguments)
-        text = self._texts.get(key)
-        if text is None:
-            text = self._texts[key] = make(shape, *arguments)
-        return text
+class SqliteStatements(StatementTexts):
+    """Texts by table. `app` is the first bound value of each row or condition."""
 
     def get(self, shape: TableShape, names: tuple[str, ...]) -> str:
         """One row by its whole key. Bound: app, key."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from ..broker.broker import Envelope
 from .errors import StoreError
+from .setwise import count_by_channel, deletes_of, ends_text, inserts_of, place, updates_of
 from .shapes import TableShape
 from .sqlite_errors import sqlite_border
 from .sqlite_reads import SqliteReads
@@ -97,13 +96,7 @@ class SqliteTransaction:
             return
         reads = self._open()
         shape = reads.shape(table)
-        names = shape.names(rows[0])
-        if absent := shape.defaults.difference(names):
-            rows = [{name: shape.columns[name].default() for name in absent} | dict(row) for row in rows]  # type: ignore[misc]
-            names = shape.names(rows[0])
-        if any(len(row) != len(names) for row in rows):
-            raise ValueError(f"insert: all rows for table {table.name!r} must name the same columns.")
-        self._insert(reads, shape, names, [shape.bind(names, row) for row in rows])
+        self._insert(reads, shape, *inserts_of(shape, rows))
 
     def _insert(
         self, reads: SqliteReads, shape: TableShape, names: tuple[str, ...], rows: Sequence[Sequence[Any]]
@@ -126,26 +119,13 @@ class SqliteTransaction:
             return
         reads = self._open()
         shape = reads.shape(table)
-        keys = shape.key_names(changes[0][0])
-        names = shape.names(changes[0][1])
-        if not names:
-            raise ValueError(f"update: table {table.name!r}: name at least one new value.")
-        if any(len(key) != len(keys) or len(values) != len(names) for key, values in changes):
-            raise ValueError(f"update: all changes of table {table.name!r} must name the same columns.")
-        bound = [(shape.bind(names, values), shape.bind_key(keys, key)) for key, values in changes]
-        # One statement sees all rows as they were before it. That equals one after another only if no change can make
-        # or unmake another's match, and no two keys are one to the database.
-        if set(keys) & set(names) or any(shape.columns[name].collated for name in keys):
+        keys, names, bound, one_by_one = updates_of(shape, changes)
+        if one_by_one:
             text = reads.statements.update_one(shape, names, keys)
             for values, key in bound:
                 self._write(reads, text, [*values, reads.app, *key])
             return
-        last = list({tuple(key): (values, key) for values, key in bound}.values())
-        if len(last) == 1:
-            values, key = last[0]
-            self._write(reads, reads.statements.update_one(shape, names, keys), [*values, reads.app, *key])
-            return
-        for part in chunks(last):
+        for part in chunks(bound):
             flat = [value for values, key in part for value in (*values, *key)]
             self._write(reads, reads.statements.update(shape, names, keys, len(part)), [*flat, reads.app])
 
@@ -160,10 +140,8 @@ class SqliteTransaction:
             return
         reads = self._open()
         shape = reads.shape(table)
-        names = shape.key_names(keys[0])
-        if any(len(key) != len(names) for key in keys):
-            raise ValueError(f"delete: all keys for table {table.name!r} must name the same columns.")
-        for part in chunks([shape.bind_key(names, key) for key in keys]):
+        names, bound = deletes_of(shape, keys)
+        for part in chunks(bound):
             flat = [value for key in part for value in key]
             self._write(reads, reads.statements.delete(shape, names, len(part)), [reads.app, *flat])
 
@@ -181,25 +159,19 @@ class SqliteTransaction:
         if not envelopes:
             return []
         reads = self._open()
-        counts = Counter(envelope.channel for envelope in envelopes)
+        counts = count_by_channel(envelopes)
         now = self._clock()
         self._upsert(
             reads,
             _UPSERT_HEADS,
-            [(reads.app, channel, self._epoch, counts[channel], 1, now) for channel in sorted(counts)],
+            [(reads.app, channel, self._epoch, count, 1, now) for channel, count in counts.items()],
         )
         heads = reads.heads(list(counts))
-        offsets = {channel: heads[channel].offset - count for channel, count in counts.items()}
-        complete: list[Envelope] = []
-        rows: list[tuple[Any, ...]] = []
-        for envelope in envelopes:
-            channel = envelope.channel
-            offsets[channel] += 1
-            done = msgspec.structs.replace(envelope, epoch=heads[channel].epoch, offset=offsets[channel])
-            complete.append(done)
-            ends = None if done.ends is None else msgspec.json.encode(done.ends).decode()
-            data = done.data.decode()
-            rows.append((channel, data, ends, done.key, done.name, done.offset, done.subject, done.time, done.user))
+        complete = place(envelopes, counts, {channel: (head.epoch, head.offset) for channel, head in heads.items()})
+        rows = [
+            (e.channel, e.data.decode(), ends_text(e), e.key, e.name, e.offset, e.subject, e.time, e.user)
+            for e in complete
+        ]
         self._insert(reads, reads.shape(events), _EVENT, rows)
         return complete
 

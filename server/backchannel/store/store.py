@@ -59,7 +59,11 @@ class Reader(Protocol):
 
 
 class Transaction(Protocol):
-    """One write transaction. Not for concurrent use."""
+    """One write transaction. Not for concurrent use, but for reads.
+
+    What is inserted, counted or kept may be written together with what is asked next, so a refusal of it comes from
+    there, at the latest from `commit`, with outcome none.
+    """
 
     async def keys(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredKey]:
         """What is kept for these (principal, key) pairs, in one statement."""
@@ -123,6 +127,10 @@ class LogReader(Protocol):
 class Store(Protocol):
     """A database, opened for one app (tenant)."""
 
+    @property
+    def writers(self) -> int:
+        """How many write transactions may be open at once."""
+
     async def begin(self, lanes: Sequence[str]) -> Transaction:
         """Begin a write transaction that holds these lanes, locked in sorted order."""
 
@@ -134,6 +142,15 @@ class Store(Protocol):
 
     async def housekeeping(self, bounds: Mapping[str, tuple[int, float]], now: int) -> None:
         """Trim logs to (events, seconds) per namespace, and let the replies of keys older than 30 days go."""
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take a lease for so many seconds, or keep the one that is held; False while another holder has it.
+
+        With 0 seconds it is given back. It is measured by the database's clock, so it holds among all processes.
+
+        Raises:
+            Refused: `unavailable`.
+        """
 
     async def close(self) -> None:
         """Close the database; the lock file is released."""

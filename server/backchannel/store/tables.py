@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = ["api_keys", "counters", "events", "heads", "installation", "keys", "metadata", "revocations"]
+__all__ = [
+    "api_keys",
+    "counters",
+    "events",
+    "heads",
+    "installation",
+    "keys",
+    "leases",
+    "metadata",
+    "revision_floors",
+    "revocations",
+]
 
 metadata = sa.MetaData()
+
+# Names sort by their code points in every database: so housekeeping finds a namespace's channels in one stretch of the
+# index, and all processes lock rows in the order in which they have sorted them.
+_Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 installation = sa.Table(
     "installation",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
     sa.Column("epoch", sa.Text, nullable=False),
 )
 """One row per app: the store's epoch, random, which `new_epoch` changes after a restore."""
@@ -22,8 +37,8 @@ installation = sa.Table(
 heads = sa.Table(
     "heads",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
-    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("channel", _Name, primary_key=True),
     sa.Column("epoch", sa.Text, nullable=False),
     sa.Column("offset", sa.BigInteger, nullable=False),
     sa.Column("first", sa.BigInteger, nullable=False),
@@ -37,8 +52,8 @@ again at offset 1 in the same epoch would betray every client that remembers a p
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
-    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("channel", _Name, primary_key=True),
     sa.Column("offset", sa.BigInteger, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("data", sa.Text, nullable=False),
@@ -54,9 +69,9 @@ events = sa.Table(
 keys = sa.Table(
     "keys",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
-    sa.Column("principal", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("principal", _Name, primary_key=True),
+    sa.Column("key", _Name, primary_key=True),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("reply", sa.LargeBinary),
     sa.Column("time", sa.BigInteger, nullable=False),
@@ -74,8 +89,8 @@ keys = sa.Table(
 counters = sa.Table(
     "counters",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("name", _Name, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -84,8 +99,8 @@ counters = sa.Table(
 api_keys = sa.Table(
     "api_keys",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("id", _Name, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.BigInteger, nullable=False),
@@ -97,8 +112,8 @@ api_keys = sa.Table(
 revocations = sa.Table(
     "revocations",
     metadata,
-    sa.Column("app", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("id", _Name, primary_key=True),
     sa.Column("user", sa.Text),
     sa.Column("token_id", sa.Text),
     sa.Column("issued_before", sa.BigInteger),
@@ -109,3 +124,25 @@ revocations = sa.Table(
 )
 """Access that was taken away: of a token (`token_id`); of a user's tokens that are older (`issued_before`); or only the
 connections that a user had (neither). Rows are added, never changed, and go when the tokens concerned have expired."""
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("name", _Name, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Who alone runs what only one of many workers may run, and until when by the database's clock. SQLite, which one
+process has for itself, needs no rows."""
+
+revision_floors = sa.Table(
+    "revision_floors",
+    metadata,
+    sa.Column("app", _Name, primary_key=True),
+    sa.Column("revision", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Per app whose revisions they are (no tenant): the last revision that took something away. Code that does not know it
+cannot use the database any more."""

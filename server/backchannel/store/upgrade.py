@@ -1,15 +1,20 @@
-"""Brings a database's tables up to date: Backchannel's own first, then each app's. Forward only, safe to repeat."""
+"""Brings a database's tables up to date: Backchannel's own first, then each app's. Forward only, safe to repeat.
+
+Several processes may do so at once, while others use the database. Code may meet tables that a newer version made: it
+can use them as long as no revision that it does not know took something away (`contracts = True` in the revision).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
@@ -17,9 +22,20 @@ from ..app import Migrations
 from ..registration import RegistrationError
 from . import tables
 from .errors import StoreError
+from .lanes import lock_number
 from .shapes import check_table
+from .tables import revision_floors
 
-__all__ = ["CORE", "upgrade"]
+__all__ = ["CORE", "LOCK_PATIENCE", "PATIENCE", "Standing", "standing", "upgrade"]
+
+Standing = Literal["behind", "current", "newer", "too new"]
+"""`newer`: a newer version made the tables, and this one can use them. `too new`: it cannot."""
+
+PATIENCE: Final = 600.0
+"""Seconds that a process waits for another one that migrates."""
+
+LOCK_PATIENCE: Final = 3.0
+"""Seconds that a revision waits for a table, while everybody who wants it waits behind it."""
 
 CORE = Migrations("backchannel", tables.metadata, Path(__file__).with_name("migrations") / "versions")
 """Backchannel's own tables."""
@@ -39,7 +55,7 @@ def upgrade(
     Raises:
         RegistrationError: a table is not keyed by app (tenant), or two sets of migrations claim one name. Nothing was
             changed.
-        StoreError: the database is newer than the code, or the revisions do not make one line.
+        StoreError: the code is too old for the database, or the revisions do not make one line.
     """
     _check(apps)
     say = progress or (lambda line: None)
@@ -47,7 +63,39 @@ def upgrade(
         if migrations.directory is None:
             _create_missing(connection, migrations, say)
         else:
-            _apply(connection, migrations.app, migrations.metadata, migrations.directory, say)
+            _apply(connection, migrations, _script(migrations), say)
+
+
+def standing(connection: sa.Connection, migrations: Migrations) -> Standing:
+    """How the tables in a database stand to this code. The connection is left outside of a transaction.
+
+    Raises:
+        StoreError: the revisions do not make one line.
+    """
+    try:
+        if migrations.directory is None:
+            return "behind" if _missing(connection, migrations) else "current"
+        return _standing(connection, migrations.app, _script(migrations))[0]
+    finally:
+        connection.rollback()
+
+
+@contextmanager
+def _alone(connection: sa.Connection) -> Iterator[None]:
+    """A transaction in which no other process migrates; it waits for one that does.
+
+    What it waits for besides, it waits for only briefly: behind a lock that is waited for, all others would wait.
+    """
+    with connection.begin():
+        if connection.dialect.name == "postgresql":
+            for text in (
+                "SET LOCAL statement_timeout = 0",
+                f"SET LOCAL lock_timeout = {int(PATIENCE * 1000)}",
+                f"SELECT pg_advisory_xact_lock({lock_number('migrations')})",
+                f"SET LOCAL lock_timeout = {int(LOCK_PATIENCE * 1000)}",
+            ):
+                connection.exec_driver_sql(text)
+        yield
 
 
 def _check(apps: Sequence[Migrations]) -> None:
@@ -71,57 +119,108 @@ def _check(apps: Sequence[Migrations]) -> None:
         named.add(migrations.app)
 
 
-def _create_missing(connection: sa.Connection, migrations: Migrations, say: Callable[[str], None]) -> None:
+def _missing(connection: sa.Connection, migrations: Migrations) -> list[sa.Table]:
     present = set(sa.inspect(connection).get_table_names())
+    return [table for table in migrations.metadata.sorted_tables if table.name not in present]
+
+
+def _create_missing(connection: sa.Connection, migrations: Migrations, say: Callable[[str], None]) -> None:
+    missing = _missing(connection, migrations)
     connection.rollback()
-    missing = [table for table in migrations.metadata.sorted_tables if table.name not in present]
-    if missing:
-        with connection.begin():
-            migrations.metadata.create_all(connection, tables=missing)
-        for table in missing:
-            say(f"{migrations.app}: made table {table.name}")
+    if not missing:
+        return
+    with _alone(connection):
+        missing = _missing(connection, migrations)
+        migrations.metadata.create_all(connection, tables=missing)
+    for table in missing:
+        say(f"{migrations.app}: made table {table.name}")
+
+
+def _script(migrations: Migrations) -> ScriptDirectory:
+    directory = migrations.directory
+    try:
+        script = ScriptDirectory(str(directory), version_locations=[str(directory)])
+        if script.get_current_head() is not None:
+            return script
+    except CommandError as exc:
+        raise StoreError(f"App {migrations.app!r}: the revisions in {directory} cannot be used: {exc}") from exc
+    raise StoreError(f"App {migrations.app!r}: there are no revisions in {directory}; add one, or name no folder.")
+
+
+def _standing(connection: sa.Connection, app: str, script: ScriptDirectory) -> tuple[Standing, tuple[str, ...]]:
+    """How an app's tables stand, and the revisions that they are at."""
+    options = {"version_table": f"alembic_version_{app}"}
+    current = MigrationContext.configure(connection, opts=options).get_current_heads()
+    if current == (script.get_current_head(),):
+        return "current", current
+    known = {revision.revision for revision in script.walk_revisions()}
+    if known.issuperset(current):
+        return "behind", current
+    floor = None
+    if sa.inspect(connection).has_table(revision_floors.name):
+        floor = connection.scalar(sa.select(revision_floors.c.revision).where(revision_floors.c.app == app))
+    return ("newer" if floor is None or floor in known else "too new"), current
 
 
 def _apply(
-    connection: sa.Connection, app: str, metadata: sa.MetaData, directory: Path, say: Callable[[str], None]
+    connection: sa.Connection, migrations: Migrations, script: ScriptDirectory, say: Callable[[str], None]
 ) -> None:
-    version_table = f"alembic_version_{app}"
-    try:
-        script = ScriptDirectory(str(directory), version_locations=[str(directory)])
-        target = script.get_current_head()
-    except CommandError as exc:
-        raise StoreError(f"App {app!r}: the revisions in {directory} cannot be used: {exc}") from exc
-    if target is None:
-        raise StoreError(f"App {app!r}: there are no revisions in {directory}; add one, or name no folder.")
-    options: dict[str, Any] = {"version_table": version_table}
-    current = MigrationContext.configure(connection, opts=options).get_current_heads()
+    app = migrations.app
+    state, _ = _standing(connection, app, script)
     connection.rollback()
-    if current == (target,):
+    if state == "current":
         return
+    with _alone(connection):
+        # Another process may have brought it up to date meanwhile.
+        state, current = _standing(connection, app, script)
+        if state == "behind":
+            _run(connection, migrations, script, current, say)
+        elif state == "newer":
+            say(f"{app}: a newer version made the tables ({', '.join(current)}); this one can use them")
+        elif state == "too new":
+            raise StoreError(
+                f"App {app!r}: the database is at revision {', '.join(current)}: it was made by a newer version, and "
+                f"what this one uses was taken away. Install that version; there is no way back."
+            )
+
+
+def _run(
+    connection: sa.Connection,
+    migrations: Migrations,
+    script: ScriptDirectory,
+    current: tuple[str, ...],
+    say: Callable[[str], None],
+) -> None:
+    app, target = migrations.app, script.get_current_head()
+    assert target is not None  # `_script` looked
     try:
         # What `alembic.command.upgrade` does, without its configuration file and env.py.
         steps = script._upgrade_revs(target, current)  # type: ignore[arg-type]
     except CommandError as exc:
-        raise StoreError(
-            f"App {app!r}: the database is at revision {', '.join(current)}, which this version does not know: it was "
-            f"made by a newer one. Install that version; there is no way back."
-        ) from exc
+        raise StoreError(f"App {app!r}: the revisions in {script.dir} cannot be used: {exc}") from exc
+    contracting: list[str] = []
 
     def revisions(_heads: Any, _context: MigrationContext) -> Any:
         return steps
 
-    with (
-        EnvironmentContext(Config(), script, fn=revisions, destination_rev=target) as environment,
-        connection.begin(),
-    ):
+    def applied(*, step: MigrationInfo, **_: Any) -> None:
+        revision: Any = step.up_revision
+        say(f"{app}: {revision.revision} {revision.doc}")
+        if getattr(revision.module, "contracts", False):
+            contracting.append(revision.revision)
+
+    with EnvironmentContext(Config(), script, fn=revisions, destination_rev=target) as environment:
         environment.configure(
             connection=connection,
-            target_metadata=metadata,
-            version_table=version_table,
-            on_version_apply=lambda *, step, **_: say(f"{app}: {step.up_revision_id} {step.up_revision.doc}"),
+            target_metadata=migrations.metadata,
+            version_table=f"alembic_version_{app}",
+            on_version_apply=applied,  # type: ignore[arg-type]
         )
         environment.run_migrations()
         _check_references(connection, app)
+    if contracting:
+        connection.execute(revision_floors.delete().where(revision_floors.c.app == app))
+        connection.execute(revision_floors.insert().values(app=app, revision=contracting[-1]))
 
 
 def _check_references(connection: sa.Connection, app: str) -> None:

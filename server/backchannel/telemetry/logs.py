@@ -118,8 +118,9 @@ def configure(level: str = "info", *, stream: TextIO | None = None, json: bool |
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # It tells at every start what it found; the server tells what it applied.
-    logging.getLogger("alembic").setLevel(max(number, logging.WARNING))
+    # They tell of every start and stop what they do; the server tells what it applied, and that it serves.
+    for name in ("alembic", "uvicorn.error"):
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False

@@ -183,7 +183,7 @@ class Sandbox:
             log_reader=reader,
             authenticator=SecretAuthenticator(
                 settings.secret.encode(),
-                lambda shown: None,
+                _no_key,
                 guests=settings.guests,
                 rules=TokenRules.of(settings),
                 check=revocations.check,
@@ -386,3 +386,7 @@ def _received(envelope: Envelope) -> Received:
         JSON,
         envelope.epoch or None,
     )
+
+
+async def _no_key(_shown: str) -> None:
+    """A sandbox has no API keys."""

@@ -56,7 +56,8 @@ class Batcher:
         self._callbacks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._lone = LoneRunner(runtime, self._run_lone, self._refuse, self._put_back)
-        self._lone_turn = asyncio.Lock()
+        # One writer is left for the batches, where there are several; where there is one, all take turns.
+        self._lone_turn = asyncio.Semaphore(max(runtime.store.writers - 1, 1))
         self._sweep_at = float("inf")
         self._sweeper: asyncio.TimerHandle | None = None
 

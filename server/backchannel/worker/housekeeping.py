@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 
 from backchannel_protocol import Refused
@@ -20,6 +21,8 @@ _log = get_logger(__name__)
 
 # Seconds between two rounds.
 _EVERY = 60.0
+# Of many workers one does it.
+_LEASE = "backchannel:housekeeping"
 
 
 async def keep_house(
@@ -44,9 +47,12 @@ async def keep_house(
         for name, namespace in app.all_namespaces().items()
         if namespace.cls.kind == "durable"
     }
+    holder = secrets.token_hex(8)
     while True:
         await asyncio.sleep(_EVERY)
         try:
+            if not await store.lease(_LEASE, holder, _EVERY * 1.5):
+                continue
             await store.housekeeping(bounds, clock())
             await forget_revocations(store, tenant, token_lifetime, clock())
         except Refused as exc:

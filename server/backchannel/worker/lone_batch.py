@@ -1,7 +1,8 @@
 """A lone batch: one command in a transaction of its own, which begins when it is needed and not before.
 
 So a handler may wait for the outside world for as long as it may run, and nobody waits for it but its lane. Once it has
-touched the database it holds the writer, and may wait for other things only for `limits.held` seconds in total.
+touched the database it holds a writer (SQLite has one, PostgreSQL several), and may wait for other things only for
+`limits.held` seconds in total.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class LoneBatch(Batch):
         runtime: what the worker's requests share.
         work: the command.
         memory: which counters commands use.
-        turn: held with the transaction, so that of all lone commands one at a time stands in the store's queue for the
-            writer, and a batch waits for one of them at most.
+        turn: held with the transaction, so that lone commands leave the store's writers to the batches: all but one of
+            them, or, where the store has only one, all but one place in its queue.
     """
 
-    def __init__(self, runtime: Runtime, work: Work, *, memory: CounterMemory, turn: asyncio.Lock) -> None:
+    def __init__(self, runtime: Runtime, work: Work, *, memory: CounterMemory, turn: asyncio.Semaphore) -> None:
         super().__init__(runtime, [work], alone=True, memory=memory)
         self._work: Final = work
         self._turn: Final = turn
@@ -243,7 +244,7 @@ class LoneBatch(Batch):
         name, held = self._work.declaration.name, self.runtime.limits.held
         self.broke(held_too_long(name, held))
         log.error(
-            "a handler waited for other things while it held the database's one writer, and was rolled back: let it "
+            "a handler waited for other things while it held a writer of the database, and was rolled back: let it "
             "wait first, and read and write afterwards",
             request=name,
             limit=held,

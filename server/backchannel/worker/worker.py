@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -74,17 +75,23 @@ class Worker:
         self._queries = QueryRunner(self._runtime, self._answer, self._flush)
         self.publisher = WorkerPublisher(self._runtime, self._ask)
         """Publishes and asks from outside a handler, on this worker's loop."""
-        self._jobs = Jobs(app, self.publisher)
+        self._jobs = Jobs(app, store, self.publisher)
         self._open: dict[int, Work] = {}
         self._replies: list[Reply] = []
         self._flush_scheduled = False
         self._attached = False
         self._stopping = False
+        self._idle: asyncio.Event | None = None
 
     @property
     def stats(self) -> Stats:
         """What this worker has counted; may be read from any thread."""
         return self._runtime.stats
+
+    @property
+    def open(self) -> int:
+        """How many requests it took and has not answered; may be read from any thread."""
+        return len(self._open)
 
     async def start(self) -> None:
         """Check the app, run what it wants to run at start, then take requests and begin the repeated jobs.
@@ -98,6 +105,21 @@ class Worker:
         self._relay.attach(self._receive, self._cancel)
         self._attached = True
         self._jobs.start()
+
+    async def leave(self, seconds: float) -> None:
+        """Take no more requests, and return when those that it has are answered, or so many seconds are over.
+
+        For an orderly end before `stop`. Cancelling ends the wait.
+        """
+        if self._attached:
+            self._attached = False
+            self._relay.detach()
+        if self._open:
+            self._idle = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
+        self._flush()
 
     async def stop(self) -> None:
         """Take no more requests, finish the batch in hand, and refuse what waits as `unavailable`.
@@ -159,6 +181,8 @@ class Worker:
         work.answered = True
         if self._open.get(work.request.id) is work:
             del self._open[work.request.id]
+            if self._idle is not None and not self._open:
+                self._idle.set()
         stats = self._runtime.stats
         if work.declaration.kind == "command":
             stats.commands += 1

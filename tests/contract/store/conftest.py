@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 
 from backchannel.app import Migrations
+from backchannel.store.postgres import open_postgres
 from backchannel.store.sqlite import open_sqlite
 from backchannel.store.store import Store
+from backchannel.testing.services import PgBouncer, PostgresServer
 
 Opener = Callable[..., AbstractAsyncContextManager[Store]]
 
@@ -50,15 +53,42 @@ def items() -> sa.Table:
     )
 
 
-@pytest.fixture(params=["sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path, items: sa.Table, clock: Clock) -> Opener:
+@pytest.fixture(scope="session")
+def bouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """A PgBouncer in transaction mode before every database of the shared server, with fewer connections than asked."""
+    with PgBouncer(postgres_server.url, config={"default_pool_size": "12"}) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the test's database is: a file's path, or a URL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "store.db")
+    url: str = request.getfixturevalue("database_url")
+    if request.param == "postgres":
+        return url
+    return urlsplit(url)._replace(netloc=urlsplit(request.getfixturevalue("bouncer").url).netloc).geturl()
+
+
+@pytest.fixture
+def snapshots(database: str) -> int:
+    """How many snapshots may be open at once."""
+    return 4 if "://" in database else 32
+
+
+@pytest.fixture
+def open_store(database: str, items: sa.Table, clock: Clock) -> Opener:
     """Opens the test's database, for an app; closes it again."""
     migrations = [Migrations("shop", items.metadata, None)]
 
     @asynccontextmanager
     async def open_it(app: str = "main") -> AsyncGenerator[Store]:
-        assert request.param == "sqlite"
-        store = open_sqlite(tmp_path / "store.db", app, migrations=migrations, clock=clock)
+        store: Store
+        if "://" in database:
+            store = await open_postgres(database, app, migrations=migrations, clock=clock)
+        else:
+            store = open_sqlite(database, app, migrations=migrations, clock=clock)
         try:
             yield store
         finally:

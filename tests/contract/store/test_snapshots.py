@@ -57,10 +57,10 @@ async def test_a_closed_snapshot_says_so(store: Store, items: sa.Table) -> None:
     await other.close()
 
 
-async def test_more_snapshots_than_there_are_connections(store: Store, items: sa.Table) -> None:
+async def test_more_snapshots_than_there_are_connections(store: Store, items: sa.Table, snapshots: int) -> None:
     """A hundred queries at once are all answered; those that find no connection wait, and one may give up waiting."""
     await write(store, items, "a")
-    held = [await store.snapshot() for _ in range(32)]
+    held = [await store.snapshot() for _ in range(snapshots)]
 
     async def query() -> int:
         snapshot = await store.snapshot()
@@ -69,10 +69,10 @@ async def test_more_snapshots_than_there_are_connections(store: Store, items: sa
         finally:
             await snapshot.close()
 
-    waiting = [asyncio.create_task(query()) for _ in range(68)]
+    waiting = [asyncio.create_task(query()) for _ in range(100 - snapshots)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     assert not any(task.done() for task in waiting[1:])
     for snapshot in held:
         await snapshot.close()
-    assert await asyncio.gather(*waiting[1:]) == [1] * 67
+    assert await asyncio.gather(*waiting[1:]) == [1] * (99 - snapshots)

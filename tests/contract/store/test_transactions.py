@@ -219,7 +219,10 @@ async def test_transactions_take_turns_in_order(store: Store, items: sa.Table) -
 
 
 async def test_a_taken_key_is_a_conflict(store: Store, items: sa.Table) -> None:
-    """A row, a unique column or an idempotency key that is there already is `conflict`: nothing happened, no retry."""
+    """A row, a unique column or an idempotency key that is there already is `conflict`: nothing happened, no retry.
+
+    The commit tells it at the latest.
+    """
     transaction = await store.begin([])
     await transaction.insert(items, [{"id": "a", "code": "one"}])
     await transaction.save_keys([KeyRow("p", "k", b"d", b"r", 1)])
@@ -235,8 +238,9 @@ async def test_a_taken_key_is_a_conflict(store: Store, items: sa.Table) -> None:
     for name, attempt in attempts.items():
         transaction = await store.begin([])
         await transaction.insert(items, [{"id": "z"}])
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Refused) as refused:  # noqa: PT012
             await attempt(transaction)
+            await transaction.commit()
         await transaction.rollback()
         assert (refused.value.code, refused.value.outcome, refused.value.retry) == ("conflict", "none", False), name
         assert "items" not in refused.value.message, "internals never cross the wire"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import websockets
 
+from backchannel.auth.revocation import Revocation
 from backchannel.store.sqlite import sqlite_revocations
 from backchannel_protocol import CloseCode
 
@@ -48,15 +49,25 @@ async def test_beside_a_server_the_connection_closes(served: Served) -> None:
         assert await session(socket, (await run("token", "--user", "alice")).stdout.strip()) == "connected"
 
 
+def the_only_row(folder: Folder) -> Revocation:
+    """What the database holds."""
+
+    async def read() -> list[Revocation]:
+        revocations = sqlite_revocations(folder.path / ".data" / "backchannel.db")
+        try:
+            return await revocations.since(0)
+        finally:
+            await revocations.close()
+
+    (row,) = asyncio.run(read())
+    return row
+
+
 @pytest.mark.parametrize("text", ["1750000000", "2025-06-15T15:06:40Z", "2025-06-15 17:06:40+02:00"])
 def test_moments_are_written_as_people_do(folder: Folder, text: str) -> None:
     """Seconds, or a date with its zone; the row has milliseconds."""
     assert folder.run("revoke", "--user", "alice", "--issued-before", text).returncode == 0
-    revocations = sqlite_revocations(folder.path / ".data" / "backchannel.db")
-    try:
-        (row,) = asyncio.run(revocations.since(0))
-    finally:
-        revocations.close()
+    row = the_only_row(folder)
     assert (row.user, row.issued_before) == ("alice", 1_750_000_000_000)
 
 
@@ -81,9 +92,5 @@ def test_nonsense_is_told(folder: Folder, words: list[str]) -> None:
 def test_a_date_without_a_zone_is_this_machines(folder: Folder) -> None:
     """As people mean it."""
     assert folder.run("revoke", "--user", "alice", "--issued-before", "2025-06-15").returncode == 0
-    revocations = sqlite_revocations(folder.path / ".data" / "backchannel.db")
-    try:
-        (row,) = asyncio.run(revocations.since(0))
-    finally:
-        revocations.close()
+    row = the_only_row(folder)
     assert row.issued_before == datetime(2025, 6, 15).astimezone().timestamp() * 1000

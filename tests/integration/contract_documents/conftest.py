@@ -87,13 +87,13 @@ class Served:
         """A user's token."""
         return self.server.issue_token(user, lifetime=600)[0]
 
-    def api_key(self) -> str:
+    async def api_key(self) -> str:
         """A fresh API key."""
         keys = sqlite_api_keys(self.server.settings.database)
         try:
-            return keys.create("test")[1]
+            return (await keys.create("test"))[1]
         finally:
-            keys.close()
+            await keys.close()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ async def test_no_failure_and_no_answer_outside_the_document(
     async with serve(app) as served:
         output = await tools.py(
             "schemathesis", "run", f"{served.url}/openapi.json",
-            "--header", f"Authorization: Bearer {served.api_key()}",
+            "--header", f"Authorization: Bearer {await served.api_key()}",
             "--header", "Backchannel-User: alice",
             "--exclude-checks", _EXCLUDED,
             "--max-examples", "10",

@@ -17,12 +17,17 @@ from backchannel_protocol.limits import USER_RE
 GOOD_KEY = f"{API_KEY_PREFIX}1_good"
 
 
+async def good_key(shown: str) -> str | None:
+    """The one key that is known."""
+    return "1" if shown == GOOD_KEY else None
+
+
 @pytest.fixture
 def make(secret: bytes, now: float) -> Callable[..., SecretAuthenticator]:
     """Makes an authenticator to which one API key is known."""
 
     def make(*, guests: bool = False, later: float = 0.0) -> SecretAuthenticator:
-        return SecretAuthenticator(secret, {GOOD_KEY: "1"}.get, guests=guests, wall=lambda: now + later)
+        return SecretAuthenticator(secret, good_key, guests=guests, wall=lambda: now + later)
 
     return make
 
@@ -103,7 +108,7 @@ async def test_an_api_key_acts_for_no_nonsense(make: Make, user: str) -> None:
         await make().api_key(GOOD_KEY, user)
 
 
-def no_key(_shown: str) -> None:
+async def no_key(_shown: str) -> None:
     """There are no API keys."""
 
 

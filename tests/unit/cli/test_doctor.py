@@ -23,6 +23,7 @@ from backchannel.cli.checks.clock import Watch, check_clock, check_server_clock
 from backchannel.cli.checks.database import check_database
 from backchannel.cli.checks.limits import check_limits
 from backchannel.cli.checks.port import check_port
+from backchannel.cli.checks.redis import check_redis
 from backchannel.cli.checks.settings import check_settings
 from backchannel.cli.checks.versions import check_versions, satisfies
 from backchannel.cli.doctor import examine
@@ -30,6 +31,7 @@ from backchannel.cli.root import app as command_line
 from backchannel.demo import app as demo
 from backchannel.settings import ConfigurationError, Settings
 from backchannel.store.sqlite import migrate_sqlite
+from backchannel.testing.services import RedisServer
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -225,9 +227,10 @@ def test_a_database_that_is_well_or_not_there_yet(database: Settings, tmp_path: 
     assert not (tmp_path / "new").exists()
 
 
-def change(settings: Settings, statement: str) -> None:
+def change(settings: Settings, *statements: str) -> None:
     connection = sqlite3.connect(settings.database)
-    connection.execute(statement)
+    for statement in statements:
+        connection.execute(statement)
     connection.commit()
     connection.close()
 
@@ -244,7 +247,16 @@ def damage(settings: Settings) -> None:
         (lambda here: here.database.write_text("no database" * 500), "failed", "cannot be read"),
         (damage, "failed", "damaged"),
         (lambda here: change(here, "DROP TABLE alembic_version_chat"), "warning", "tables of chat"),
-        (lambda here: change(here, "UPDATE alembic_version_chat SET version_num = '9999'"), "failed", "newer version"),
+        (lambda here: change(here, "UPDATE alembic_version_chat SET version_num = '9999'"), "warning", "can use them"),
+        (
+            lambda here: change(
+                here,
+                "UPDATE alembic_version_chat SET version_num = '9999'",
+                "INSERT INTO revision_floors VALUES ('chat', '9999')",
+            ),
+            "failed",
+            "took away",
+        ),
         (lambda here: change(here, "PRAGMA journal_mode = delete"), "warning", "mode delete, not WAL"),
     ],
 )
@@ -410,7 +422,7 @@ def test_the_systems_limits() -> None:
 def test_the_report_has_every_subject(tmp_path: Path) -> None:
     """In the order in which one thing needs the other."""
     report = examine("backchannel.demo:app", lambda: (settings(tmp_path, port=0), []))
-    assert list(report) == ["versions", "settings", "app", "database", "port", "limits", "clock"]
+    assert list(report) == ["versions", "settings", "app", "database", "redis", "port", "limits", "clock"]
     assert all(report.values())
 
 
@@ -461,3 +473,68 @@ def test_the_exit_code_and_the_colours(tmp_path: Path, monkeypatch: pytest.Monke
     assert fault["subject"] == "settings"
     assert fault["text"] == "There is no signing secret"
     assert fault["cure"].startswith("Set BACKCHANNEL_SECRET")
+
+
+def test_without_redis_there_is_nothing_to_look_at() -> None:
+    """One process needs none."""
+    assert bad(check_redis(Settings())) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "text"),
+    [
+        ({"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"}, "failed", "maxmemory-policy allkeys-lru"),
+        ({"maxmemory-policy": "volatile-lru"}, "warning", "maxmemory-policy volatile-lru"),
+        ({"client-output-buffer-limit": "pubsub 1mb 1mb 1"}, "warning", "behind by 1 MiB"),
+        ({"client-output-buffer-limit": "pubsub 0 0 0"}, "warning", "no output buffer limit"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_how_redis_is_set_up(config: dict[str, str], status: str, text: str) -> None:
+    """What makes gateways deaf, or throws presence away, is found before it happens."""
+    with RedisServer(config=config) as redis:
+        one_bad(check_redis(Settings(redis=redis.url, postgres="postgresql://h/d")), status, text)
+
+
+def test_a_redis_that_is_well(redis_server: RedisServer) -> None:
+    """Version, answer time, buffers and memory are told; without PostgreSQL it is of no use."""
+    settings = Settings(redis=redis_server.url, postgres="postgresql://h/d")
+    found = list(check_redis(settings))
+    assert bad(found) == []
+    assert len(found) == 4
+    assert "answers at redis://127.0.0.1" in found[0].text
+    one_bad(check_redis(Settings(redis=redis_server.url)), "warning", "no PostgreSQL")
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://bob:{secret}@127.0.0.1:{port}", "refuses this user"),
+        ("redis://:{secret}@127.0.0.1:1", "cannot be reached"),
+        ("redis://:{secret}/x@127.0.0.1:{port}", "cannot be read"),
+        ("redis+cluster://127.0.0.1:{port}", "no node of a Redis Cluster"),
+        ("redis+sentinel://:{secret}@127.0.0.1:{port}/m", "cannot be reached"),
+    ],
+)
+def test_a_redis_that_cannot_be_used(redis_server: RedisServer, url: str, text: str) -> None:
+    """Each way has its words, and none of them the password."""
+    settings = Settings(redis=url.format(secret=SECRET, port=redis_server.port), postgres="postgresql://h/d")
+    found = list(check_redis(settings))
+    one_bad(found, "failed", text)
+    assert SECRET not in str(found)
+
+
+def test_a_replica_takes_no_writes(redis_server: RedisServer) -> None:
+    """Whoever names one is told to name the master."""
+    with RedisServer(config={"replicaof": f"127.0.0.1 {redis_server.port}"}) as replica:
+        one_bad(check_redis(Settings(redis=replica.url, postgres="postgresql://h/d")), "failed", "replica")
+
+
+def test_a_user_of_redis_with_few_rights(own_redis: RedisServer) -> None:
+    """What may not be looked at is said, and nothing fails for it."""
+    own_redis.command("ACL", "SETUSER", "bob", "on", f">{SECRET}", "~*", "&*", "+ping", "+select")
+    found = list(
+        check_redis(Settings(redis=f"redis://bob:{SECRET}@127.0.0.1:{own_redis.port}", postgres="postgresql://h/d"))
+    )
+    assert [status for status, _ in bad(found)] == ["warning"]
+    assert "may not read its configuration" in found[-1].text

@@ -12,6 +12,8 @@ from backchannel.settings import describe
 
 COMMANDS = [
     "serve",
+    "gateway",
+    "worker",
     "token",
     "keys create",
     "keys list",
@@ -37,9 +39,10 @@ def test_every_command_shows_an_example(command: str) -> None:
     assert help_of(command).count(f"backchannel {command} ") >= 2
 
 
-def test_serve_lists_every_setting_with_flag_variable_and_default() -> None:
+@pytest.mark.parametrize("command", ["serve", "gateway", "worker"])
+def test_every_setting_is_listed_with_flag_variable_and_default(command: str) -> None:
     """Nobody needs to look elsewhere; the secret is listed by its variable alone."""
-    text = help_of("serve")
+    text = help_of(command)
     for info in describe():
         assert info.variable in text
         if info.flag is None:
@@ -63,6 +66,8 @@ def test_the_commands_are_listed() -> None:
     [
         ["serve", "--prot", "1"],
         ["serve", "--secret", "x"],
+        ["serve", "--gateways", "-1"],
+        ["gateway", "--fd", "x"],
         ["token"],
         ["token", "--user", "a", "--lifetime", "soon"],
         ["token", "--user", "a", "--lifetime", "0s"],

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from backchannel.settings import SettingInfo, Settings, describe
+from backchannel.settings import IN_FILES, SettingInfo, Settings, describe, without_password
 
 SECRET = "correct horse battery staple 1234567890"
 
@@ -46,6 +46,43 @@ def test_the_secret_is_not_shown() -> None:
         assert "secret='***'" in shown
         assert "secret_previous='***'" in shown
     assert "secret=''" in repr(Settings())
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    """The rest of the URL is, since it tells where something is looked for."""
+    settings = Settings(redis=f"redis://bob:{SECRET}@h:6379/1", postgres=f"postgresql://h/db?password={SECRET}&x=1")
+    out = io.StringIO()
+    Console(file=out, width=1000).print(settings)
+    for shown in (repr(settings), out.getvalue()):
+        assert SECRET not in shown
+        assert "redis://bob:***@h:6379/1" in shown
+        assert "postgresql://h/db?password=***&x=1" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("redis://h:1", "redis://h:1"),
+        ("redis://:p@h", "redis://:***@h"),
+        ("redis://p@ss/w:o@rd@h:1/0", "redis://p@ss/w:***@h:1/0"),
+        ("redis://bob:p@ss/w?rd@h:1/0", "redis://bob:***@h:1/0"),
+        (
+            "redis+sentinel://u:p@a:1,b:2/m?sentinel_password=q",
+            "redis+sentinel://u:***@a:1,b:2/m?sentinel_password=***",
+        ),
+        ("postgresql://u:p@h/d?user=u&PASSWORD=p", "postgresql://u:***@h/d?user=u&PASSWORD=***"),
+    ],
+)
+def test_whatever_may_be_a_password_is_masked(url: str, shown: str) -> None:
+    """Also one that was not escaped as a URL wants it: those are the ones that end up in errors."""
+    assert without_password(url) == shown
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_what_holds_secrets_may_be_in_a_file(name: str) -> None:
+    """Container platforms give secrets as files."""
+    assert f"{name}_file" in Settings.__struct_fields__
 
 
 def test_limits_are_what_clients_are_told() -> None:

@@ -90,6 +90,14 @@ def test_a_file_may_give_a_list() -> None:
         ("origins", "a.example", "no path"),
         ("origins", "https://A.example", "lower case"),
         ("token_size", "70000", "a whole number from 256 to 65536"),
+        ("redis", "127.0.0.1:6379", "a URL like redis://"),
+        ("redis", "http://127.0.0.1", "a URL like redis://"),
+        ("redis_prefix", "a:b", "1 to 64 letters"),
+        ("postgres", "mysql://h/d", "a URL like postgresql://"),
+        ("postgres_pool", "2", "a whole number from 3 to 1000"),
+        ("routing", "best", "lane or random"),
+        ("in_flight", "0", "a whole number from 1 to"),
+        ("health_port", "65536", "a whole number from 0 to 65535"),
     ],
 )
 def test_a_wrong_value_names_the_setting_and_what_to_write(name: str, value: str, cure: str) -> None:
@@ -212,3 +220,18 @@ def test_key_sets_are_written_as_issuer_and_source() -> None:
     for text in ("https://a.example/k", "=keys.json", "a="):
         with pytest.raises(ConfigurationError, match="https://id"):
             load(environ={"BACKCHANNEL_JWKS": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("redis", f"redis://:{SECRET}@h:6379"), ("postgres", f"postgresql://u:{SECRET}@h/d")]
+)
+def test_a_url_with_a_password_may_be_in_a_file(name: str, url: str) -> None:
+    """It is checked like one that was given directly, and neither way repeated when it is wrong."""
+    Path("url").write_text(f"{url}\n")
+    assert getattr(load({f"{name}_file": "url"}, environ={})[0], name) == url
+    Path("url").write_text(f"ftp://u:{SECRET}@h")
+    variable = f"BACKCHANNEL_{name.upper()}"
+    for flags, environ in (({f"{name}_file": "url"}, {}), ({}, {variable: f"ftp://u:{SECRET}@h"})):
+        with pytest.raises(ConfigurationError, match="a URL like") as raised:
+            load(flags, environ=environ)
+        assert SECRET not in str(raised.value)

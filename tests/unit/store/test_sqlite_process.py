@@ -37,10 +37,11 @@ asyncio.run(main())
 """
 
 MAKE_KEY = """
+import asyncio
 import sys
 from backchannel.store.sqlite import sqlite_api_keys
 
-print(sqlite_api_keys(sys.argv[1]).create("bot")[1])
+print(asyncio.run(sqlite_api_keys(sys.argv[1]).create("bot"))[1])
 """
 
 Start = Callable[[Path], subprocess.Popen[str]]
@@ -102,15 +103,15 @@ async def test_keys_are_made_beside_a_server(tmp_path: Path, start: Start) -> No
     )
     shown = (await made.communicate())[0].decode().strip()
     keys = sqlite_api_keys(path)
-    found = keys.find(shown)
-    keys.close()
+    found = await keys.find(shown)
+    await keys.close()
     await store.close()
     assert found is not None
     assert found.name == "bot"
     start(path)
     keys = sqlite_api_keys(path)
-    assert [key.name for key in keys.list()] == ["bot"]
-    keys.close()
+    assert [key.name for key in await keys.list()] == ["bot"]
+    await keys.close()
 
 
 async def test_the_same_process_is_refused_too(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from backchannel.app import Migrations
 from backchannel.broker.broker import Envelope
 from backchannel.store import sqlite_log_reader, tables
+from backchannel.store.housekeeping import OLD_REPLIES
 from backchannel.store.sqlite import SqliteStore, open_sqlite
 from backchannel.store.sqlite_connection import connect_reader
-from backchannel.store.sqlite_housekeeping import OLD_REPLIES
 from backchannel.store.sqlite_statements import CHANGED_HEADS, HEADS, KEYS, LOG, SqliteStatements
 from backchannel.store.store import KeyRow
 
@@ -117,8 +117,8 @@ async def test_writes_are_synced_and_checked(store: SqliteStore) -> None:
 
 async def test_housekeeping_finds_old_replies_by_their_time(store: SqliteStore) -> None:
     """Letting replies go does not scan all keys that were ever used."""
-    values = {"app": "main", "before": 1, "page": 500}
-    plan = [row[3] for row in store.writer.execute(f"EXPLAIN QUERY PLAN {OLD_REPLIES}", values)]
+    text = OLD_REPLIES.replace("$", "?")
+    plan = [row[3] for row in store.writer.execute(f"EXPLAIN QUERY PLAN {text}", ("main", 1))]
     assert any("keys_time (app=? AND time<?)" in line for line in plan), plan
     assert any("PRIMARY KEY (app=? AND principal=? AND key=?)" in line for line in plan), plan
 

@@ -57,6 +57,30 @@ def upgrade() -> None:
     with op.batch_alter_table("orders", recreate="always") as batch:
         batch.add_column(sa.Column("price", sa.Integer, nullable=False, server_default="0"))
 """
+THIRD = """
+\"\"\"the price goes\"\"\"
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("orders") as batch:
+        batch.drop_column("price")
+"""
+FOURTH = """
+\"\"\"a note\"\"\"
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("orders", sa.Column("note", sa.Text))
+"""
 BROKEN = """
 \"\"\"goes wrong half-way\"\"\"
 import sqlalchemy as sa
@@ -121,7 +145,12 @@ def test_an_upgrade_that_has_nothing_to_do_is_silent_and_fast(tmp_path: Path, sh
     path = tmp_path / "store.db"
     lines: list[str] = []
     migrate_sqlite(path, [shop(FIRST)], lines.append)
-    assert lines == ["backchannel: 0001 first tables", "backchannel: 0002 revocations", "shop: 0001 first orders"]
+    assert lines == [
+        "backchannel: 0001 first tables",
+        "backchannel: 0002 revocations",
+        "backchannel: 0003 leases, and what older versions can use",
+        "shop: 0001 first orders",
+    ]
     version = query(path, "PRAGMA data_version")
     lines.clear()
     best = 1.0
@@ -162,12 +191,27 @@ def test_a_revision_that_fails_changes_nothing(tmp_path: Path, shop: Write, mist
     migrate_sqlite(path, [shop(FIRST, SECOND)])
 
 
-def test_a_newer_database_is_refused(tmp_path: Path, shop: Write) -> None:
-    """There is no way back: an older version refuses a newer version's database and says what to install."""
+def test_an_older_version_uses_tables_that_were_expanded(tmp_path: Path, shop: Write) -> None:
+    """What a newer version only added to is in nobody's way: the older one starts, says so, and changes nothing."""
     path = tmp_path / "store.db"
     migrate_sqlite(path, [shop(FIRST, SECOND)])
-    with pytest.raises(StoreError, match=r"at revision 0002.*made by a newer one"):
-        migrate_sqlite(path, [shop(FIRST)])
+    lines: list[str] = []
+    migrate_sqlite(path, [shop(FIRST)], lines.append)
+    assert lines == ["shop: a newer version made the tables (0002); this one can use them"]
+    assert query(path, "SELECT * FROM alembic_version_shop") == [("0002",)]
+
+
+def test_an_older_version_is_refused_where_something_was_taken_away(tmp_path: Path, shop: Write) -> None:
+    """A revision that says `contracts = True` ends the time of all versions that do not know it, also when others came
+    after it; versions that know it start."""
+    path = tmp_path / "store.db"
+    contracting = THIRD + "\ncontracts = True\n"
+    migrate_sqlite(path, [shop(FIRST, SECOND, contracting, FOURTH)])
+    for known in ((FIRST,), (FIRST, SECOND)):
+        with pytest.raises(StoreError, match=r"at revision 0004.*made by a newer version.*taken away"):
+            migrate_sqlite(path, [shop(*known)])
+    migrate_sqlite(path, [shop(FIRST, SECOND, contracting)])
+    migrate_sqlite(path, [shop(FIRST, SECOND, contracting, FOURTH)])
 
 
 def test_revisions_must_make_one_line(tmp_path: Path, shop: Write) -> None:
@@ -190,7 +234,7 @@ def test_tables_without_revisions_are_made_and_left_alone(tmp_path: Path) -> Non
     sa.Table("orders", metadata, sa.Column("app", sa.Text, primary_key=True), sa.Column("price", sa.Integer))
     sa.Table("lines", metadata, sa.Column("app", sa.Text, primary_key=True))
     migrate_sqlite(path, [Migrations("shop", metadata, None)], lines.append)
-    assert lines[2:] == ["shop: made table orders", "shop: made table lines"]
+    assert lines[3:] == ["shop: made table orders", "shop: made table lines"]
     assert [row[1] for row in query(path, "PRAGMA table_info(orders)")] == ["app"]
 
 

@@ -60,11 +60,13 @@ def test_fields() -> None:
 
 
 def test_json_lines(stream: io.StringIO) -> None:
-    """Where nobody watches, each line is one JSON object, of our loggers and of uvicorn's alike."""
+    """Where nobody watches, each line is one JSON object, of our loggers and of uvicorn's alike; its starts are not
+    told beside ours."""
     configure("info", stream=stream)
     get_logger("backchannel.test").warning("it happened", channel="chat:lobby", token="abc")
     get_logger("backchannel.test").debug("not this")
-    logging.getLogger("uvicorn.error").info('%s - "WebSocket %s" [accepted]', "a:1", "/ws?token=abc")
+    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("uvicorn.error").warning('%s - "WebSocket %s" [accepted]', "a:1", "/ws?token=abc")
     logging.getLogger("uvicorn.access").info("GET /?token=abc")
     ours, theirs = lines(stream)
     assert ours["event"] == "it happened"

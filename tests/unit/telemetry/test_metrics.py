@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backchannel.telemetry.metrics import Metrics, exposition, measure
+from backchannel.telemetry.metrics import Count, Metrics, exposition, measure
 
 
 def samples(source: Metrics) -> dict[str, float]:
@@ -56,3 +56,19 @@ def test_measure() -> None:
     source.gaps["reset"] += 1
     assert source.measure()["gaps"] == 2
     assert {"connections", "calls", "deliveries", "events", "refused"} <= set(measure())
+
+
+def test_counters_that_are_kept_elsewhere() -> None:
+    """They are asked for when somebody looks, with or without a label, summed by name, and can be taken away."""
+    source = Metrics()
+    plain = Count("worker_commands", "Commands that a worker answered.", {"": 3})
+    labelled = Count("worker_refused", "Requests that a worker refused.", {"conflict": 1, "invalid": 2}, "code")
+    remove = source.counters(lambda: [plain, labelled])
+    source.counters(lambda: [plain._replace(values={"": 4}), labelled._replace(values={"invalid": 5})])
+    read = samples(source)
+    assert read["backchannel_worker_commands_total"] == 7
+    assert read["backchannel_worker_refused_totalconflict"] == 1
+    assert read["backchannel_worker_refused_totalinvalid"] == 7
+    assert source.measure()["worker_refused"] == 8
+    remove()
+    assert source.measure() | {"worker_commands": 4.0, "worker_refused": 5.0} == source.measure()

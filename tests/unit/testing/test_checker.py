@@ -259,6 +259,20 @@ def test_what_was_acknowledged_must_be_there() -> None:
     assert found(checker.report()) == {"lost": 2}
 
 
+def test_what_was_heard_and_is_not_in_the_log_is_lost() -> None:
+    """P1: an event may have left although its transaction did not count; who was acknowledged has lost it all the
+    same. Where the log is trimmed, what somebody heard has to do."""
+    checker = Checker()
+    listener = listening(checker)
+    for number in range(1, 5):
+        checker.acknowledged(f"effect {number}", CHANNEL, number)
+        listener.event(number, f"effect {number}")
+    checker.logged(CHANNEL, "e1", [(3, "effect 3"), (4, "another")])
+    report = checker.report()
+    assert found(report) == {"lost": 1, "differing": 1}
+    assert [finding.effect for finding in report.findings if finding.kind == "lost"] == ["effect 4"]
+
+
 def test_what_was_trimmed_cannot_be_told() -> None:
     """An acknowledgement below the log's beginning, or on a channel of which nothing is known, is counted apart."""
     checker = Checker()

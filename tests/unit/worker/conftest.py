@@ -1,4 +1,4 @@
-"""A worker on a real SQLite store, behind a real memory relay, all on the test's loop."""
+"""A worker on a real store of each kind, behind a real memory relay, all on the test's loop."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from backchannel.broker.broker import Envelope, LogBounds, LogHead
 from backchannel.broker.memory import MemoryBroker
 from backchannel.relay.memory import MemoryRelay
 from backchannel.relay.relay import Failure, Reply, Request
+from backchannel.store.postgres import PostgresStore, open_postgres
 from backchannel.store.sqlite import SqliteStore, open_sqlite
 from backchannel.store.store import Store
+from backchannel.testing.services import PostgresServer
 from backchannel.worker.runtime import WorkerLimits
 from backchannel.worker.worker import Worker
 
@@ -45,7 +47,9 @@ class RecordingBroker(MemoryBroker):
 class Bench:
     """A worker under test, and the gateway's end of its relay."""
 
-    def __init__(self, store: SqliteStore, worker: Worker, relay: MemoryRelay, broker: RecordingBroker) -> None:
+    def __init__(
+        self, store: SqliteStore | PostgresStore, worker: Worker, relay: MemoryRelay, broker: RecordingBroker
+    ) -> None:
         self.store = store
         self.worker = worker
         self.relay = relay
@@ -113,14 +117,24 @@ class StartWorker(Protocol):
         app: App,
         *,
         limits: WorkerLimits | None = None,
-        wrap: Callable[[SqliteStore], Store] | None = None,
+        wrap: Callable[[Any], Store] | None = None,
         start: bool = True,
         **more: Any,
     ) -> Awaitable[Bench]: ...
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes new databases: paths of files, or URLs."""
+    if request.param == "sqlite":
+        numbers = count()
+        return lambda: str(tmp_path / f"{next(numbers)}.db")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.create_database
+
+
 @pytest.fixture
-async def start_worker(tmp_path: Path) -> AsyncIterator[StartWorker]:
+async def start_worker(database: Callable[[], str]) -> AsyncIterator[StartWorker]:
     """Start a worker for an app; it ends with the test."""
     benches: list[Bench] = []
 
@@ -128,11 +142,16 @@ async def start_worker(tmp_path: Path) -> AsyncIterator[StartWorker]:
         app: App,
         *,
         limits: WorkerLimits | None = None,
-        wrap: Callable[[SqliteStore], Store] | None = None,
+        wrap: Callable[[Any], Store] | None = None,
         start: bool = True,
         **more: Any,
     ) -> Bench:
-        store = open_sqlite(tmp_path / f"{len(benches)}.db", migrations=app.migrations)
+        where = database()
+        store: SqliteStore | PostgresStore
+        if "://" in where:
+            store = await open_postgres(where, migrations=app.migrations)
+        else:
+            store = open_sqlite(where, migrations=app.migrations)
         broker = RecordingBroker()
         relay = MemoryRelay(asyncio.get_running_loop())
         # By default no stall of the machine parts what was sent together.

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backchannel import App, Command, Context, Event, Namespace, Refused, Struct
+from backchannel.store.sqlite import SqliteStore
 from backchannel.worker.runtime import WorkerLimits
 
 if TYPE_CHECKING:
@@ -120,14 +121,17 @@ async def publish_wrong(ctx: Context, request: PublishWrong) -> Count:
     return Count(1)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_every_kind_leaves_only_after_the_commit(start_worker: StartWorker) -> None:
     """Durable, ephemeral and live events leave once their command is committed, and callbacks run behind them."""
     bench = await start_worker(app)
+    assert isinstance(bench.store, SqliteStore)
+    path = bench.store.path
     seen: list[int] = []
 
     def look(_: object) -> None:
         # Another connection sees only what is committed.
-        with contextlib.closing(sqlite3.connect(bench.store.path)) as other:
+        with contextlib.closing(sqlite3.connect(path)) as other:
             seen.append(other.execute("SELECT count(*) FROM events").fetchone()[0])
 
     bench.broker.on_publish = look

@@ -141,6 +141,7 @@ async def test_query_sees_what_was_committed_before_it_was_asked(start_worker: S
         assert reply.positions == {"words:all": count}
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_query_that_does_not_wait_needs_no_task(start_worker: StartWorker) -> None:
     """Many queries at once run in one turn of the loop, each in a context of its own."""
     bench = await start_worker(app)

@@ -11,10 +11,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backchannel_protocol import BackchannelError
-
 from ...settings import Settings
 from .finding import Finding, failed, fine, warning
+from .postgres import check_postgres
+from .tables import check_tables
 
 if TYPE_CHECKING:
     from ...app import Migrations
@@ -33,7 +33,10 @@ _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs",
 
 
 def check_database(settings: Settings, migrations: Sequence[Migrations]) -> Iterator[Finding]:
-    """The SQLite file of the settings. Nothing is changed, also where a server has it open."""
+    """PostgreSQL, or the SQLite file of the settings. Nothing is changed, also where a server has it open."""
+    if settings.postgres:
+        yield from check_postgres(settings, migrations)
+        return
     folder, path = settings.data_folder, settings.database
     yield from _folder(folder)
     if not path.exists():
@@ -118,7 +121,10 @@ def _inside(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
     else:
         yield warning(f"{path} is in mode {mode}, not WAL", "The server changes that when it starts.")
     yield from _intact(connection, path)
-    yield from _up_to_date(connection, migrations)
+    from ...store.sqlite_connection import engine_over
+
+    with engine_over(connection).connect() as alchemy:
+        yield from check_tables(alchemy, migrations)
 
 
 def _intact(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
@@ -140,52 +146,3 @@ def _intact(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         yield fine("its integrity is checked")
     else:
         yield failed(f"it is damaged: {'; '.join(found)}", _RESTORE)
-
-
-def _up_to_date(connection: sqlite3.Connection, migrations: Sequence[Migrations]) -> Iterator[Finding]:
-    from ...store.upgrade import CORE
-
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    behind = []
-    for each in (CORE, *migrations):
-        try:
-            state = _state(connection, tables, each)
-        except BackchannelError as exc:
-            yield failed(f"the migrations of {each.app!r} cannot be used: {exc}", "Correct those files.")
-            return
-        if state == "newer":
-            yield failed(
-                f"a newer version made the tables of {each.app!r}", "Install that version: there is no way back."
-            )
-            return
-        if state == "behind":
-            behind.append(each.app)
-    if behind:
-        yield warning(
-            f"tables of {', '.join(behind)} are not up to date",
-            "The server brings them up to date when it starts; `backchannel migrate APP` does so before.",
-        )
-    else:
-        yield fine("its tables are up to date")
-
-
-def _state(connection: sqlite3.Connection, tables: set[str], migrations: Migrations) -> str:
-    """`current`, `behind`, or `newer` than the code."""
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
-
-    if migrations.directory is None:
-        return "behind" if migrations.metadata.tables.keys() - tables else "current"
-    try:
-        script = ScriptDirectory(str(migrations.directory), version_locations=[str(migrations.directory)])
-        head = script.get_current_head()
-        known = {revision.revision for revision in script.walk_revisions()}
-    except CommandError as exc:
-        raise BackchannelError(f"{migrations.directory}: {exc}") from exc
-    version_table = f"alembic_version_{migrations.app}"
-    if version_table not in tables:
-        return "behind"
-    at = {revision for (revision,) in connection.execute(f'SELECT version_num FROM "{version_table}"')}  # noqa: S608
-    if at - known:
-        return "newer"
-    return "current" if at == {head} else "behind"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
+
+import psutil
 
 from .process import Service, ServiceFailed, program
 
@@ -96,6 +99,20 @@ class PostgresServer(Service):
             self._process.send_signal(signal.SIGCONT)
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """Stop it and the processes that serve its connections (SIGSTOP)."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        main = psutil.Process(self.pid)
+        for process in (main, *main.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def create_database(self) -> str:
         """Make an empty database and return its URL."""

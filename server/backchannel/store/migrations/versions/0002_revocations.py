@@ -8,13 +8,15 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+_NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Make the table of what was revoked."""
     op.create_table(
         "revocations",
-        sa.Column("app", sa.Text, primary_key=True),
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("app", _NAME, primary_key=True),
+        sa.Column("id", _NAME, primary_key=True),
         sa.Column("user", sa.Text),
         sa.Column("token_id", sa.Text),
         sa.Column("issued_before", sa.BigInteger),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backchannel.app import Migrations
+from backchannel.store.postgres import open_postgres
 from backchannel.store.sqlite import open_sqlite
+from backchannel.store.store import Store
+from backchannel.testing.services import PostgresServer
 
 COLUMNS = ("id", "kind", "note")
 
@@ -23,7 +26,7 @@ grid = sa.Table(
     sa.Column("row", sa.Integer, primary_key=True),
     sa.Column("id", sa.Integer),
     sa.Column("kind", sa.Text),
-    sa.Column("note", sa.Text(collation="NOCASE")),
+    sa.Column("note", sa.Text(collation="NOCASE").with_variant(sa.Text(collation="anycase"), "postgresql")),
 )
 cells = {"id": st.integers(1, 3), "kind": st.sampled_from(["1", "2", "a"]), "note": st.sampled_from(["x", "X", "y"])}
 
@@ -43,19 +46,31 @@ def matches(row: dict[str, Any], key: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A database file, made once per test; every example is rolled back."""
-    return tmp_path / "store.db"
+def place(database: str, request: pytest.FixtureRequest) -> str:
+    """A database, made once per test; every example is rolled back."""
+    if "://" in database:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        server.execute(
+            "CREATE COLLATION anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+            urlsplit(database).path.strip("/"),
+        )
+    return database
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(rows=st.lists(st.fixed_dictionaries(cells), max_size=8), calls=st.lists(writes(), max_size=3))
-def test_sets_equal_sequences(path: Path, rows: list[dict[str, Any]], calls: list[Any]) -> None:
+def test_sets_equal_sequences(place: str, rows: list[dict[str, Any]], calls: list[Any]) -> None:
     """Whatever is updated and deleted in sets leaves the rows that a loop over the same writes leaves."""
     expected = [{"row": number, **row} for number, row in enumerate(rows)]
 
     async def run() -> list[dict[str, Any]]:
-        store = open_sqlite(path, migrations=[Migrations("grid", grid.metadata, None)])
+        migrations = [Migrations("grid", grid.metadata, None)]
+        store: Store = (
+            await open_postgres(place, migrations=migrations)
+            if "://" in place
+            else open_sqlite(place, migrations=migrations)
+        )
         transaction = await store.begin([])
         await transaction.insert(grid, expected)
         for verb, changes in calls:

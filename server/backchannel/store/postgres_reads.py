@@ -1,0 +1,94 @@
+"""Reads on one PostgreSQL connection, as both a snapshot and a transaction offer them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import sqlalchemy as sa
+
+from ..broker.broker import LogHead
+from .postgres_errors import postgres_border
+from .postgres_selects import Executed, PostgresSelects
+from .postgres_statements import HEADS, PostgresStatements
+from .postgres_target import Connection
+
+__all__ = ["PostgresReads", "PostgresTexts", "heads_of"]
+
+
+class PostgresTexts:
+    """What is known of statements, shared by all connections of a store."""
+
+    __slots__ = ("selects", "statements")
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self.statements = PostgresStatements(dialect)
+        self.selects = PostgresSelects(dialect)
+
+
+def heads_of(records: Sequence[asyncpg.Record]) -> tuple[dict[str, LogHead], LogHead]:
+    """The heads by channel in the answer of `HEADS`, and the head of a channel that was never used."""
+    unused = LogHead("", 0, 1)
+    heads: dict[str, LogHead] = {}
+    for channel, epoch, offset, first in records:
+        head = LogHead(epoch, offset, first)
+        if channel is None:
+            unused = head
+        else:
+            heads[channel] = head
+    return heads, unused
+
+
+class PostgresReads:
+    """A connection within a transaction. Statements of several tasks take turns; errors come as `Refused`."""
+
+    __slots__ = ("_seconds", "_turn", "app", "connection", "texts")
+
+    def __init__(self, connection: Connection, app: str, texts: PostgresTexts, seconds: float) -> None:
+        """`seconds` is how long an answer is waited for."""
+        self.connection = connection
+        self.app = app
+        self.texts = texts
+        self._seconds = seconds
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, text: str, *values: Any) -> list[asyncpg.Record]:
+        """What a statement of the store's own returns."""
+        async with self._turn:
+            with postgres_border():
+                return await self.connection.fetch(text, *values, timeout=self._seconds)
+
+    async def rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """All rows of a select."""
+        prepared = self.texts.selects.prepare(statement)
+        return prepared.rows(await self.fetch(prepared.text, *prepared.values))
+
+    async def execute(self, statement: sa.Executable) -> Executed:
+        """Free SQL, with what the server says it did."""
+        prepared = self.texts.selects.prepare(statement)
+        async with self._turn:
+            with postgres_border():
+                # Without a name: behind a pooler one would outlive the transaction.
+                running = await self.connection.prepare(prepared.text, name="", timeout=self._seconds)
+                records = await running.fetch(*prepared.values, timeout=self._seconds)
+                return prepared.executed(records, running.get_statusmsg() or "")
+
+    async def get(self, table: sa.Table, key: Mapping[str, Any]) -> sa.Row[Any] | None:
+        """One row by its whole primary key.
+
+        Raises:
+            ValueError: the key is not the whole primary key.
+        """
+        shape = self.texts.statements.shape(table)
+        values = shape.whole_key(key)
+        records = await self.fetch(self.texts.statements.get(shape, shape.key), self.app, *values)
+        return shape.row(tuple(records[0])) if records else None
+
+    async def positions(self, channels: Sequence[str]) -> dict[str, int]:
+        """The channels' newest offsets; 0 where there is none."""
+        if not channels:
+            return {}
+        heads, unused = heads_of(await self.fetch(HEADS, self.app, list(channels)))
+        return {channel: heads.get(channel, unused).offset for channel in channels}
