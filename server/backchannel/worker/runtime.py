@@ -41,7 +41,8 @@ class WorkerLimits(Struct, frozen=True, kw_only=True):
     alone_per_user: int = 4
     """How many of them may be of one user."""
     held: float = 1.0
-    """How long such a command may wait for other things, in total, while it holds its transaction."""
+    """How long such a command may wait, in total, while it holds its transaction; for a database that answers over a
+    network, too."""
     handler: float = 10.0
     """How long a handler may take, where its declaration does not say."""
     frame: int = 1024 * 1024

@@ -228,16 +228,18 @@ async def test_key_given_again_while_it_runs_has_one_effect(start_worker: StartW
 @pytest.mark.parametrize("stubborn", [False, True])
 async def test_waiting_with_the_writer_held_is_bounded(start_worker: StartWorker, stubborn: bool) -> None:
     """Who reads and then waits is rolled back, whether it heeds its end or not; the log tells the cure."""
-    bench = await start_worker(app, limits=WorkerLimits(held=0.02))
+    bench = await start_worker(app, limits=WorkerLimits(held=0.3))
     with capture_logs() as logs:
         waiting = send(bench, "row.fetch", {"lane": "a", "name": "first", "read": True, "stubborn": stubborn})
         await World.until("first")
         assert await bench.call("row.put", {"lane": "b"}) == 1
+        while not any(entry["log_level"] == "error" for entry in logs):
+            await asyncio.sleep(0)
         World.gate("first").set()
         failure = (await waiting).failure
     assert failure is not None
     assert (failure.code, failure.outcome) == ("unavailable", "none")
-    assert "0.02 s" in failure.message
+    assert "0.3 s" in failure.message
     assert [entry["request"] for entry in logs if "wait first" in entry["event"].replace("\n", " ")] == ["row.fetch"]
     assert await bench.log("lane:a") == []
     assert await bench.call("row.fetch", {"lane": "a"}) == 1
