@@ -44,7 +44,6 @@ app.command("migrate")(migrate.migrate)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.command("chaos")(chaos.chaos)
-app.command("chaos")(chaos.chaos)
 app.command("version")(version.version)
 
 

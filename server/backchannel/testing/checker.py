@@ -24,6 +24,7 @@ class _Log(Struct):
     epoch: str
     first: int
     last: int
+    effects: set[Hashable]
 
 
 class _Effect:
@@ -52,6 +53,7 @@ class Checker:
         self._logs: dict[str, _Log] = {}
         self._places: dict[tuple[str, str, int], tuple[Hashable, str]] = {}
         self._of_effect: defaultdict[tuple[str, Hashable], set[tuple[str, int]]] = defaultdict(set)
+        self._channels_of: defaultdict[Hashable, set[str]] = defaultdict(set)
         self._findings: list[Finding] = []
 
     # What is told
@@ -85,13 +87,15 @@ class Checker:
     def logged(self, channel: str, epoch: str, events: Iterable[tuple[int, Hashable]]) -> None:
         """A channel's log as it is in the end: offsets and effects, from the oldest that it still has."""
         offsets: list[int] = []
+        effects: set[Hashable] = set()
         for offset, effect in events:
             if offsets and offset != offsets[-1] + 1:
                 self._find("lost", channel, f"The log has {offset} behind {offsets[-1]}.", offsets[-1] + 1, offset - 1)
             offsets.append(offset)
+            effects.add(effect)
             self._placed(channel, epoch, offset, effect, "the log")
         first, last = (offsets[0], offsets[-1]) if offsets else (1, 0)
-        self._logs[channel] = _Log(epoch, first, last)
+        self._logs[channel] = _Log(epoch, first, last, effects)
 
     # What follows
 
@@ -141,30 +145,32 @@ class Checker:
             text = f"At {offset} {before[1]} has {before[0]!r} and {who} has {effect!r}."
             self._find("differing", channel, text, offset, offset, effect)
         self._of_effect[channel, effect].add((epoch, offset))
+        self._channels_of[effect].add(channel)
 
     def _check_refused(self, effect: Hashable) -> list[Finding]:
         return [
             _finding("phantom", channel, f"{effect!r} was refused for certain, and has happened.", effect=effect)
-            for channel, happened in self._of_effect
-            if happened == effect
+            for channel in sorted(self._channels_of.get(effect, ()))
         ]
 
     def _check_acknowledged(self, effect: Hashable, known: _Effect) -> list[Finding] | None:
         """What speaks against it; None if nothing recorded can say."""
         channel = known.channel
-        channels = [channel] if channel is not None else sorted({name for name, e in self._of_effect if e == effect})
+        channels = [channel] if channel is not None else sorted(self._channels_of.get(effect, ()))
         offsets = {offset for name in channels for _, offset in self._of_effect.get((name, effect), ())}
+        log = self._logs.get(channel) if channel is not None else None
+        at = [*offsets, *([] if known.offset is None else [known.offset])]
+        # What somebody heard of it counts only where the log does not reach back that far.
+        if log is not None and effect not in log.effects and not any(offset < log.first for offset in at):
+            text = f"{effect!r} was acknowledged and is not in the log."
+            return [_finding("lost", channel or "", text, known.offset or 0, known.offset or 0, effect)]
         if offsets:
             if known.offset is None or known.offset in offsets:
                 return []
             text = f"{effect!r} was acknowledged at {known.offset} and is at {min(offsets)}."
             return [_finding("differing", channel or "", text, known.offset, known.offset, effect)]
-        log = self._logs.get(channel) if channel is not None else None
         if log is None and channel is None and self._logs:
             return [_finding("lost", "", f"{effect!r} was acknowledged and is in no log.", effect=effect)]
-        if log is not None and (known.offset is None or known.offset >= log.first):
-            text = f"{effect!r} was acknowledged and is not in the log."
-            return [_finding("lost", channel or "", text, known.offset or 0, known.offset or 0, effect)]
         if channel is not None and known.offset is not None:
             taken = [e for (name, _, at), (e, _) in self._places.items() if (name, at) == (channel, known.offset)]
             if taken:

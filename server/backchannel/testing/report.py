@@ -9,13 +9,18 @@ from msgspec import Struct
 
 __all__ = ["Finding", "Kind", "Report", "ToldGap"]
 
-Kind = Literal["lost", "doubled", "out_of_order", "differing", "phantom"]
+Kind = Literal["lost", "doubled", "out_of_order", "differing", "phantom", "forbidden", "silent", "late"]
 """How a promise was broken.
 
 `lost`: acknowledged or stored, and not there, without a gap that says so. `doubled`: one effect twice, or one event
 twice to a listener. `out_of_order`: an event behind one that follows it. `differing`: two who heard different things at
 one place of a log. `phantom`: it happened although it was refused for certain, or was heard and never stored.
+`forbidden`: somebody heard or did what they may not. `silent`: what must be answered was not, or twice. `late`: a bound
+in time was exceeded. The last three are for who can tell: `Checker` finds the others.
 """
+
+_ANYWHERE: frozenset[Kind] = frozenset({"forbidden", "silent", "late"})
+"""What need not be about a channel."""
 
 _SHOWN = 50
 
@@ -42,7 +47,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         who = f" ({self.listener})" if self.listener else ""
-        return f"{self.kind} on {self.channel or 'an unknown channel'}{who}: {self.text}"
+        where = self.channel or ("" if self.kind in _ANYWHERE else "an unknown channel")
+        return f"{self.kind}{where and f' on {where}'}{who}: {self.text}"
 
 
 class ToldGap(Struct, frozen=True, kw_only=True):
