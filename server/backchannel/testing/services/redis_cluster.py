@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
-import redis as client
-
-from .process import ServiceFailed, free_port
+from .process import Service, ServiceFailed, free_port
 from .redis import RedisServer
+from .redis_group import RedisGroup
 
 __all__ = ["RedisCluster"]
 
 _SLOTS: Final = 16384
 _NODES: Final = 3
 
-# How long nodes may take to agree, in seconds.
-_PATIENCE: Final = 30.0
 
-
-class RedisCluster:
+class RedisCluster(RedisGroup):
     """Three masters with a third of the slots each.
 
     Attributes:
@@ -31,6 +25,8 @@ class RedisCluster:
         config: further lines of every node's configuration.
         program: Redis or Valkey.
     """
+
+    name = "The Redis Cluster"
 
     def __init__(
         self, *, config: Mapping[str, str] | None = None, program: Literal["redis", "valkey"] = "redis"
@@ -103,36 +99,9 @@ class RedisCluster:
         self.begin_move(slot, to)
         self.finish_move(slot, to)
 
-    def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Return once the condition holds.
-
-        Raises:
-            ServiceFailed: it does not in time.
-        """
-        end = time.monotonic() + _PATIENCE
-        while True:
-            with contextlib.suppress(client.exceptions.RedisError):
-                if condition():
-                    return
-            if time.monotonic() > end:
-                raise ServiceFailed(f"The Redis Cluster is not {what} after {_PATIENCE:.0f} s.")
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        """End all nodes for good; safe to call twice."""
-        for node in self.nodes:
-            node.stop()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def members(self) -> Sequence[Service]:
+        """All servers."""
+        return self.nodes
 
     @staticmethod
     def _id(node: RedisServer) -> str:

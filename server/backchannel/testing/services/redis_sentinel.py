@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import redis as client
 
-from .process import Service, ServiceFailed, program
+from .process import Service, program
 from .redis import RedisServer
+from .redis_group import RedisGroup
 
 __all__ = ["RedisSentinel", "SentinelServer"]
-
-# How long servers may take to find each other or to fail over, in seconds.
-_PATIENCE = 30.0
 
 
 class SentinelServer(Service):
@@ -57,7 +53,7 @@ class SentinelServer(Service):
             return once.execute_command(*words)
 
 
-class RedisSentinel:
+class RedisSentinel(RedisGroup):
     """A master, a replica and a Sentinel, whose quorum is one.
 
     Attributes:
@@ -69,6 +65,8 @@ class RedisSentinel:
         down_after: seconds of silence after which the master counts as down.
         password: what the Sentinel, but no Redis, asks its clients for.
     """
+
+    name = "Redis with its Sentinel"
 
     def __init__(self, *, service: str = "main", down_after: float = 1.0, password: str = "") -> None:
         self.service = service
@@ -103,7 +101,7 @@ class RedisSentinel:
         for server in self.servers:
             server.start()
         self.sentinel.start()
-        self._until("in step", self._in_step)
+        self.until("in step", self._in_step)
 
     def fail_over(self) -> None:
         """Let the Sentinel make the replica the master, as an operator would; returns once it is.
@@ -112,7 +110,7 @@ class RedisSentinel:
             ServiceFailed: it does not come to that in time.
         """
         before = self.master
-        self._until("ready to fail over", self._in_step)
+        self.until("ready to fail over", self._in_step)
         self.sentinel.command("SENTINEL", "FAILOVER", self.service)
         self.until_master_is_not(before)
 
@@ -122,38 +120,16 @@ class RedisSentinel:
         Raises:
             ServiceFailed: it does not come to that in time.
         """
-        self._until("failed over", lambda: self.master is not server and self.master.command("ROLE")[0] == b"master")
+        self.until("failed over", lambda: self.master is not server and self.master.command("ROLE")[0] == b"master")
 
     def _in_step(self) -> bool:
         replicas = self.sentinel.command("SENTINEL", "REPLICAS", self.service)
         known = [dict(zip(replica[::2], replica[1::2], strict=True)) for replica in map(_flat, replicas)]
         return any(replica.get("master-link-status") == "ok" for replica in known)
 
-    def _until(self, what: str, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + _PATIENCE
-        while True:
-            with contextlib.suppress(client.exceptions.RedisError):
-                if condition():
-                    return
-            if time.monotonic() > end:
-                raise ServiceFailed(f"Redis with its Sentinel is not {what} after {_PATIENCE:.0f} s.")
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        """End all three for good; safe to call twice."""
-        for service in (self.sentinel, *self.servers):
-            service.stop()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def members(self) -> Sequence[Service]:
+        """All servers."""
+        return (self.sentinel, *self.servers)
 
 
 def _flat(replica: Any) -> list[str]:
