@@ -117,14 +117,18 @@ class Reading:
         channel, subscription = self._listened(connection, effect.channel)
         if not channel.namespace.presence:
             raise Refused("invalid", f"{effect.channel} does not tell who is present.")
-        state = await self._broker.presence(effect.channel)
-        if state.settling:
-            raise Refused(
-                "unavailable",
-                f"Who is present on {effect.channel} is being found out anew; try again.",
-                outcome="none",
-                retry_after=state.settling,
-            )
+        while True:
+            state = await self._broker.presence(effect.channel)
+            if state.settling:
+                raise Refused(
+                    "unavailable",
+                    f"Who is present on {effect.channel} is being found out anew; try again.",
+                    outcome="none",
+                    retry_after=state.settling,
+                )
+            # PRES-2: it replaces what was told, so a change that overtook it must be in it.
+            if state.revision >= channel.presence_revision:
+                break
         if not connection.is_current(subscription):
             raise _not_listening(effect.channel)
         return f.Presence(

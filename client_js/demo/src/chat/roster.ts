@@ -45,9 +45,8 @@ export class Roster {
     this.#here.delete(user);
   }
 
-  /** Everybody who is here, as of a revision. An older one than is known changes nothing. */
+  /** Everybody who is here, as of a revision: it replaces what was known, whatever the revisions (PRES-2). */
   present(members: readonly Present[], revision: number): void {
-    if (revision < this.#revision) return;
     this.#revision = revision;
     this.#here = new Map(members.map(({ user, since }) => [user, since]));
   }

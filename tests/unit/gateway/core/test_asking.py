@@ -457,6 +457,30 @@ async def test_presence_asked(world: World, codec: Codec) -> None:
     assert sorted(member.user for member in answer.members) == ["alice", "bob"]
 
 
+async def test_presence_that_a_change_overtook_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PRES-2: an answer replaces what was told, so it is never older than a change that was told before it."""
+    client = await world.listener("chat:a", "alice")
+    client.new()
+    read, gate = world.broker.presence, asyncio.Event()
+
+    async def slow(channel: str) -> Any:
+        state = await read(channel)
+        await gate.wait()
+        return state
+
+    monkeypatch.setattr(world.broker, "presence", slow)
+    request_id = client.ask(f.PresenceRequest, channel="chat:a")
+    await world.quiet()
+    await world.broker.enter("chat:a", "bob", "c1")
+    await world.quiet()
+    gate.set()
+    await world.quiet()
+    change, answer = client.new(f.Presence)
+    assert (change.id, [member.user for member in change.joined]) == (None, ["bob"])
+    assert (answer.id, answer.revision) == (request_id, change.revision)
+    assert sorted(member.user for member in answer.members) == ["alice", "bob"]
+
+
 async def test_presence_where_there_is_none_is_invalid(world: World) -> None:
     """PRES-1."""
     client = await world.listener("few:a")
