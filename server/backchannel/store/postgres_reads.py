@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ..broker.broker import LogHead
 from .postgres_errors import postgres_border
 from .postgres_selects import Executed, PostgresSelects
-from .postgres_statements import HEADS, PostgresStatements
+from .postgres_statements import HEADS, PostgresStatements, columns_of
 from .postgres_target import Connection
 
 __all__ = ["PostgresReads", "PostgresTexts", "heads_of"]
@@ -85,6 +85,22 @@ class PostgresReads:
         values = shape.whole_key(key)
         records = await self.fetch(self.texts.statements.get(shape, shape.key), self.app, *values)
         return shape.row(tuple(records[0])) if records else None
+
+    async def get_many(self, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> list[sa.Row[Any] | None]:
+        """Many rows by their whole primary keys, in the order of the keys; None where there is none.
+
+        Raises:
+            ValueError: a key is not the whole primary key.
+        """
+        statements = self.texts.statements
+        shape = statements.shape(table)
+        if not keys or not statements.spreads(shape, shape.key):
+            return [await self.get(table, key) for key in keys]
+        columns = columns_of([shape.whole_key(key) for key in keys])
+        rows: list[sa.Row[Any] | None] = [None] * len(keys)
+        for number, *row in await self.fetch(statements.get_many(shape, shape.key), self.app, *columns):
+            rows[number - 1] = shape.row(tuple(row))
+        return rows
 
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """The channels' newest offsets; 0 where there is none."""

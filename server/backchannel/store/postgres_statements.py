@@ -120,6 +120,10 @@ class PostgresStatements(StatementTexts):
         """One row by its whole key."""
         return self._text(_get, shape, names)
 
+    def get_many(self, shape: TableShape, names: tuple[str, ...]) -> str:
+        """The rows of many whole keys, each behind its key's number, from 1. Bound: app, keys."""
+        return self._text(_get_many, shape, self._types(shape, names))
+
     def spreads(self, shape: TableShape, names: tuple[str, ...]) -> bool:
         """Whether rows of these columns can go as arrays: an array of arrays cannot be taken apart by rows."""
         return all(parameter_type(shape.columns[name].kind, self.dialect) is not None for name in names)
@@ -171,6 +175,19 @@ def _unnest(types: Sequence[tuple[str, str]], first: int) -> str:
 def _get(shape: TableShape, names: tuple[str, ...]) -> str:
     columns = ", ".join(_quoted(shape, tuple(shape.columns)))
     return f"SELECT {columns} FROM {shape.quoted} WHERE {_matches(shape, ('app', *names))}"  # noqa: S608
+
+
+def _get_many(shape: TableShape, types: tuple[tuple[str, str], ...]) -> str:
+    columns = ", ".join(_quoted(shape, tuple(shape.columns)))
+    arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(types, 2))
+    keys = ", ".join(f"c{number}" for number in range(1, len(types) + 1))
+    matches = " AND ".join(f"t.{column} = w.c{number}" for number, (column, _) in enumerate(types, 1))
+    # LIMIT as in `KEYS`.
+    return (
+        f"SELECT w.number, t.* FROM unnest({arrays}) WITH ORDINALITY AS w({keys}, number) CROSS JOIN LATERAL "  # noqa: S608
+        f"(SELECT {columns} FROM {shape.quoted} AS t WHERE t.{shape.columns['app'].quoted} = $1 AND {matches} LIMIT 1) "
+        "AS t"
+    )
 
 
 def _insert(shape: TableShape, types: tuple[tuple[str, str], ...], first: int) -> str:

@@ -10,8 +10,9 @@ statement: on a network it is round trips that cost. A `message.send` in a batch
 5. the message, the counter, the channel's head and the event are written, and the event's offset comes back;
 6. the key is written, with the reply that tells the offset, and `COMMIT`.
 
-Fifty of them in one batch take as many, and one for each further row that a handler reads. Behind a pooler that allows
-no prepared statements, 2 to 5 take two each.
+Fifty of them in one batch take one more, for the keys, which are too many to go as text: the memberships are read
+together, before the first handler. Each further question of a handler takes one, and so does each row that it gets from
+then on. Behind a pooler that allows no prepared statements, 2 to 5 take two each.
 """
 
 from __future__ import annotations
@@ -110,6 +111,10 @@ class PostgresTransaction:
     async def get(self, table: sa.Table, key: Mapping[str, Any]) -> sa.Row[Any] | None:
         """One row by its whole primary key."""
         return await (await self._written()).get(table, key)
+
+    async def get_many(self, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> list[sa.Row[Any] | None]:
+        """Many rows by their whole primary keys; None where there is none."""
+        return await (await self._written()).get_many(table, keys)
 
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """The newest offsets, with this transaction's own; 0 where there is none."""

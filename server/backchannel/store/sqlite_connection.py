@@ -20,6 +20,14 @@ BUSY_TIMEOUT = 5.0
 _STATEMENTS = 512
 """Prepared statements kept per connection: set-wise statements differ in text by their number of rows."""
 
+_CACHE = 32 * 1024
+"""KiB of pages that the writer keeps at most. (Measured, messages to 100 channels: with SQLite's 2 MiB each reads ten
+pages again, 41 KB; with this and `_CHECKPOINT` less than two.)"""
+
+_CHECKPOINT = 4000
+"""Pages of the write-ahead log, of 4 KiB, after which they are copied into the file: a page that many commits changed
+is copied once. (Measured, as above: 44 KB written per message; with SQLite's 1000 pages 55 KB.)"""
+
 _WAL_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log is cut back to, once a burst is over."""
 
@@ -50,6 +58,8 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sql
         else:
             connection.execute("PRAGMA journal_mode = wal")
             connection.execute("PRAGMA synchronous = full")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         connection.execute("PRAGMA foreign_keys = 1")
     except sqlite3.DatabaseError as exc:

@@ -13,7 +13,7 @@ from ..broker.broker import LogHead
 from .shapes import TableShape
 from .sqlite_connection import engine_over
 from .sqlite_errors import sqlite_border
-from .sqlite_statements import HEADS, SqliteStatements
+from .sqlite_statements import HEADS, SqliteStatements, chunks
 
 __all__ = ["SqliteReads", "decode_heads"]
 
@@ -53,6 +53,26 @@ class SqliteReads:
         shape = self.statements.shape(table)
         row = self._one(self.statements.get(shape, shape.key), (self.app, *shape.whole_key(key)))
         return None if row is None else shape.row(row)
+
+    def get_many(self, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> list[sa.Row[Any] | None]:
+        """Many rows by their whole primary keys, in the order of the keys; None where there is none.
+
+        Raises:
+            ValueError: a key is not the whole primary key.
+        """
+        shape = self.statements.shape(table)
+        bound = [shape.whole_key(key) for key in keys]
+        found: list[sa.Row[Any] | None] = []
+        for part in chunks(bound):
+            rows: list[sa.Row[Any] | None] = [None] * len(part)
+            text = self.statements.get_many(shape, shape.key, len(part))
+            values = [value for position, key in enumerate(part) for value in (position, *key)]
+            with sqlite_border():
+                read = self.connection.execute(text, (*values, self.app)).fetchall()
+            for position, *row in read:
+                rows[position] = shape.row(tuple(row))
+            found += rows
+        return found
 
     def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
         """The heads of those of these channels that have one."""

@@ -65,6 +65,10 @@ class SqliteStatements(StatementTexts):
         """One row by its whole key. Bound: app, key."""
         return self._text(_get, shape, names)
 
+    def get_many(self, shape: TableShape, names: tuple[str, ...], count: int) -> str:
+        """The rows of so many whole keys, each behind its key's number. Bound: for each number, key; then app."""
+        return self._text(_get_many, shape, names, count)
+
     def insert(self, shape: TableShape, names: tuple[str, ...], count: int) -> str:
         """So many rows. Bound, for each: app, values."""
         return self._text(_insert, shape, names, count)
@@ -93,6 +97,15 @@ def _matches(shape: TableShape, names: Sequence[str]) -> str:
 def _get(shape: TableShape, names: tuple[str, ...]) -> str:
     columns = ", ".join(_quoted(shape, tuple(shape.columns)))
     return f"SELECT {columns} FROM {shape.quoted} WHERE {_matches(shape, ('app', *names))}"  # noqa: S608
+
+
+def _get_many(shape: TableShape, names: tuple[str, ...], count: int) -> str:
+    columns = ", ".join(f"t.{column}" for column in _quoted(shape, tuple(shape.columns)))
+    matches = " AND ".join(f"t.{column} = w.column{i}" for i, column in enumerate(_quoted(shape, names), 2))
+    return (
+        f"SELECT w.column1, {columns} FROM (VALUES {_groups(count, len(names) + 1)}) AS w "  # noqa: S608
+        f"CROSS JOIN {shape.quoted} AS t ON t.{shape.columns['app'].quoted} = ? AND {matches}"
+    )
 
 
 def _insert(shape: TableShape, names: tuple[str, ...], count: int) -> str:

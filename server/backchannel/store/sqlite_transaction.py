@@ -71,6 +71,10 @@ class SqliteTransaction:
         """One row by its whole primary key."""
         return self._open().get(table, key)
 
+    async def get_many(self, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> list[sa.Row[Any] | None]:
+        """Many rows by their whole primary keys; None where there is none."""
+        return self._open().get_many(table, keys)
+
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """The newest offsets, with this transaction's own; 0 where there is none."""
         return self._open().positions(channels)

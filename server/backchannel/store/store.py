@@ -74,6 +74,9 @@ class Transaction(Protocol):
     async def get(self, table: sa.Table, key: Mapping[str, Any]) -> sa.Row[Any] | None:
         """One row by its whole primary key (without `app`), by the driver itself."""
 
+    async def get_many(self, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> list[sa.Row[Any] | None]:
+        """As `get` of each of these keys, of one moment, in one statement."""
+
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """As `Reader.positions`, in this transaction."""
 

@@ -1,8 +1,9 @@
 """A batch: commands that share one transaction.
 
-The order of things is the promise: lock the lanes, look up the keys in a later statement, run the handlers one after
-another, write what they declared set-wise, commit, and only then publish and answer. Whatever the database refuses
-rolls the whole batch back; each of its commands then runs again alone.
+The order of things is the promise: lock the lanes, look up the keys in a later statement, then lock the counters and
+read the rows that the handlers will probably ask for, run the handlers one after another, write what they declared
+set-wise, commit, and only then publish and answer. Whatever the database refuses rolls the whole batch back; each of
+its commands then runs again alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from backchannel_protocol import Refused
 from ..broker.broker import Envelope
 from ..relay.relay import Failure, Reply
 from ..store.store import KeyRow, StoredKey, Transaction
+from .ahead import Ahead, RowMemory
 from .batch_context import BatchContext
 from .counters import CounterMemory, Counters
 from .declared import Declared, Mark
@@ -82,9 +84,12 @@ class Batch:
         works: the commands, in the order in which they take effect.
         alone: there is only one, and no other transaction is left to try.
         memory: which counters commands use.
+        rows: which rows they get.
     """
 
-    def __init__(self, runtime: Runtime, works: Sequence[Work], *, alone: bool, memory: CounterMemory) -> None:
+    def __init__(
+        self, runtime: Runtime, works: Sequence[Work], *, alone: bool, memory: CounterMemory, rows: RowMemory
+    ) -> None:
         self.runtime: Final = runtime
         self.works = works
         self.replies: list[tuple[Work, Reply]] = []
@@ -101,6 +106,8 @@ class Batch:
         self.writes: Final = OrderedWrites() if alone else Writes()
         self.transaction: Transaction | None = None
         """The transaction, while there is one."""
+        self.ahead: Final = Ahead(rows)
+        """Rows that were read before the handlers."""
         self._alone = alone
         self._memory = memory
         self._counters = Counters()
@@ -110,6 +117,14 @@ class Batch:
         self._repeats: list[tuple[Work, _Kept]] = []
         self._publications: list[Publication] = []
         self._broken: BaseException | None = None
+
+    async def ask(self) -> Transaction:
+        """The transaction, for a handler that asks it for something: what was read ahead counts no more.
+
+        Raises: as `begin`.
+        """
+        self.ahead.forget()
+        return self.transaction or await self.begin()
 
     async def begin(self) -> Transaction:
         """The transaction, where a handler needs one and there is none.
@@ -138,7 +153,10 @@ class Batch:
             return
         self.transaction = transaction
         try:
-            await self._handle(transaction)
+            try:
+                await self._handle(transaction)
+            finally:
+                self.ahead.close()
             stats.commands_in_batches += len(self.works) - len(self.left)
             envelopes = await self._write(transaction) if self._kept else []
         except BaseException as exc:
@@ -162,6 +180,9 @@ class Batch:
         known = await transaction.keys(scopes) if scopes else {}
         if expected := self._memory.expected(works):
             await self._counters.load(transaction, expected)
+        if len(works) > 1:
+            # Behind the locks of lanes and counters, so that what these protect is read as it is.
+            await self.ahead.load(transaction, works)
         limits = self.runtime.limits
         spent = 0.0
         for position, work in enumerate(works):
@@ -248,7 +269,7 @@ class Batch:
 
     def _driven(self, running: Coroutine[Any, Any, Any], seconds: float) -> Coroutine[Any, Any, Any]:
         """A handler, bounded: what waits in a transaction that others share, or wait for, must not do so for long."""
-        return within(running, min(seconds, self.runtime.limits.slow))
+        return within(running, min(seconds, self.runtime.limits.slow), self.ahead.forget)
 
     def _holds_up(self, seconds: float) -> bool:
         """Whether a handler whose time is over has more of it where it holds nobody up."""
@@ -312,7 +333,7 @@ class Batch:
             declared.writes.clear()
             declared.flushes += 1
         try:
-            await self.writes.flush(self.transaction or await self.begin(), tables)
+            await self.writes.flush(await self.ask(), tables)
         except BaseException as exc:
             self.broke(exc)
             raise
@@ -320,7 +341,9 @@ class Batch:
     async def next(self, counter: str) -> int:
         """The next value of a counter."""
         try:
-            return await self._counters.next(self.transaction or await self.begin(), counter)
+            if counter not in self._counters:
+                await self._counters.load(await self.ask(), [counter])
+            return self._counters.next(counter)
         except BaseException as exc:
             self.broke(exc)
             raise
@@ -330,8 +353,7 @@ class Batch:
         head = self._heads.get(channel)
         if head is None:
             try:
-                transaction = self.transaction or await self.begin()
-                head = (await transaction.positions([channel])).get(channel, 0)
+                head = (await (await self.ask()).positions([channel])).get(channel, 0)
             except BaseException as exc:
                 self.broke(exc)
                 raise

@@ -42,7 +42,7 @@ class BatchDatabase:
         if batch.writes or self._declared.writes:
             await batch.flush_for(self._declared, tables_of(statement))
         try:
-            return await (batch.transaction or await batch.begin()).rows(statement)
+            return await (await batch.ask()).rows(statement)
         except BaseException as exc:
             batch.broke(exc)
             raise
@@ -62,8 +62,11 @@ class BatchDatabase:
         batch = self._batch
         if batch.writes or self._declared.writes:
             await batch.flush_for_row(self._declared, table, key)
+        ahead = batch.ahead.take(self._work, table, key)
+        if ahead is not None:
+            return ahead[0]
         try:
-            return await (batch.transaction or await batch.begin()).get(table, key)
+            return await (await batch.ask()).get(table, key)
         except BaseException as exc:
             batch.broke(exc)
             raise
@@ -78,7 +81,7 @@ class BatchDatabase:
         await self._batch.flush_for(self._declared, None)
         self._declared.executed = True
         try:
-            return await (self._batch.transaction or await self._batch.begin()).execute(statement)
+            return await (await self._batch.ask()).execute(statement)
         except BaseException as exc:
             self._batch.broke(exc)
             raise

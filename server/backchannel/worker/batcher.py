@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 
 from ..relay.relay import Failure, Reply
+from .ahead import RowMemory
 from .batch import Batch, HoldsUp, RunAlone
 from .counters import CounterMemory
 from .failures import CANCELLED, DEFECT, STOPPED, TOO_LATE
@@ -51,6 +52,7 @@ class Batcher:
         self._queue: deque[Work] = deque()
         self._task: asyncio.Task[None] | None = None
         self._memory = CounterMemory()
+        self._rows = RowMemory()
         self._slow: dict[str, float] = {}
         self._warned: dict[str, float] = {}
         self._callbacks: set[asyncio.Task[None]] = set()
@@ -158,7 +160,7 @@ class Batcher:
 
     async def _run_batch(self, works: Sequence[Work], alone: bool) -> None:
         try:
-            batch = Batch(self._runtime, works, alone=alone, memory=self._memory)
+            batch = Batch(self._runtime, works, alone=alone, memory=self._memory, rows=self._rows)
             try:
                 await batch.run()
             except RunAlone:
@@ -181,7 +183,7 @@ class Batcher:
         self._queue.extendleft(reversed(left))
         begun = works[: len(works) - len(left)]
         for position, work in enumerate(begun):
-            batch = Batch(self._runtime, [work], alone=True, memory=self._memory)
+            batch = Batch(self._runtime, [work], alone=True, memory=self._memory, rows=self._rows)
             self._runtime.stats.retried_alone += 1
             try:
                 await batch.run()
@@ -194,7 +196,7 @@ class Batcher:
 
     async def _run_lone(self, work: Work) -> None:
         try:
-            batch = LoneBatch(self._runtime, work, memory=self._memory, turn=self._lone_turn)
+            batch = LoneBatch(self._runtime, work, memory=self._memory, rows=self._rows, turn=self._lone_turn)
             await batch.run()
             self._finish(batch)
         except Exception:

@@ -55,10 +55,12 @@ class Counters:
             self._stored.setdefault(name, value)
             self._values.setdefault(name, value)
 
-    async def next(self, transaction: Transaction, name: str) -> int:
-        """The next value of a counter."""
-        if name not in self._values:
-            await self.load(transaction, [name])
+    def __contains__(self, name: str) -> bool:
+        """Whether a counter was read."""
+        return name in self._values
+
+    def next(self, name: str) -> int:
+        """The next value of a counter that was read."""
         self._values[name] = value = self._values[name] + 1
         return value
 

@@ -16,6 +16,7 @@ import structlog
 from backchannel_protocol import Refused
 
 from ..store.store import StoredKey, Transaction
+from .ahead import RowMemory
 from .batch import Batch
 from .counters import CounterMemory
 from .failures import CANCELLED_RUNNING, NO_DATABASE, TOO_LATE, held_too_long
@@ -36,12 +37,15 @@ class LoneBatch(Batch):
         runtime: what the worker's requests share.
         work: the command.
         memory: which counters commands use.
+        rows: which rows they get.
         turn: held with the transaction, so that lone commands leave the store's writers to the batches: all but one of
             them, or, where the store has only one, all but one place in its queue.
     """
 
-    def __init__(self, runtime: Runtime, work: Work, *, memory: CounterMemory, turn: asyncio.Semaphore) -> None:
-        super().__init__(runtime, [work], alone=True, memory=memory)
+    def __init__(
+        self, runtime: Runtime, work: Work, *, memory: CounterMemory, rows: RowMemory, turn: asyncio.Semaphore
+    ) -> None:
+        super().__init__(runtime, [work], alone=True, memory=memory, rows=rows)
         self._work: Final = work
         self._turn: Final = turn
         self._beginning: Final = asyncio.Lock()

@@ -67,8 +67,10 @@ def watched(
             resumes()
 
 
-async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+async def within(coroutine: Coroutine[Any, Any, T], seconds: float, suspends: Callable[[], None]) -> T:
     """Await a coroutine that may take so long; the timer is made only if it suspends. Call it from a task.
+
+    `suspends` is called when it does so for the first time; it may not raise.
 
     Raises:
         TimeIsOut: it took longer, and was cancelled.
@@ -77,6 +79,7 @@ async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
         waits_for = coroutine.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    suspends()
     try:
         async with asyncio.timeout(seconds) as timeout:
             return await proceed(coroutine, waits_for)

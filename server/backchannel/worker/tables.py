@@ -15,7 +15,7 @@ __all__ = ["TableFacts", "facts_of", "tables_of"]
 class TableFacts:
     """One table, as declarations and their order need it."""
 
-    __slots__ = ("columns", "family", "fills_id", "order", "primary")
+    __slots__ = ("columns", "family", "fills_id", "keyed_by_text", "order", "primary")
 
     def __init__(self, table: sa.Table, order: int, family: frozenset[sa.Table]) -> None:
         self.columns: Final = frozenset(table.c.keys()) - {"app"}
@@ -23,6 +23,8 @@ class TableFacts:
         self.primary: Final = tuple(column.key for column in table.primary_key if column.key != "app")
         """The columns of the primary key, without `app`."""
         self.fills_id: Final = "id" in self.columns and isinstance(table.c.id.type, sa.String)
+        self.keyed_by_text: Final = bool(self.primary) and all(_is_text(table.c[name]) for name in self.primary)
+        """Whether its primary key is made of plain text, which is the same to the database if it is equal."""
         self.order: Final = order
         """Parents come before the tables that refer to them."""
         self.family: Final = family
@@ -42,6 +44,12 @@ class TableFacts:
             return tuple([row[name] for name in self.primary]) if self.primary else None
         except KeyError:
             return None
+
+
+def _is_text(column: sa.Column[Any]) -> bool:
+    """No collation, and no type that makes something else of a text."""
+    kind: Any = column.type
+    return type(kind) in (sa.Text, sa.String) and kind.collation is None
 
 
 _facts: WeakKeyDictionary[sa.Table, TableFacts] = WeakKeyDictionary()

@@ -67,6 +67,34 @@ async def test_get_without_a_row(store: Store, items: sa.Table) -> None:
     await transaction.rollback()
 
 
+async def test_get_many_is_get_of_each(store: Store, items: sa.Table) -> None:
+    """In the order of the keys, with their types; None where there is no row; the same key twice; more than one
+    statement of SQLite takes."""
+    transaction = await store.begin([])
+    rows = [{"id": f"id {n}", "open": n % 2 == 0, "tags": [n], "raw": b"\x00"} for n in range(0, 250, 2)]
+    await transaction.insert(items, rows)
+    keys = [{"id": f"id {n}"} for n in (*reversed(range(250)), 0, 1, 0)]
+    got = await transaction.get_many(items, keys)
+    assert got == [await transaction.get(items, key) for key in keys]
+    assert [row is None for row in got[-3:]] == [False, True, False]
+    assert await transaction.get_many(items, []) == []
+    await transaction.rollback()
+
+
+async def test_get_many_wants_whole_keys_and_sees_only_its_own_app(open_store: Opener, items: sa.Table) -> None:
+    """As `get`."""
+    async with open_store() as store:
+        transaction = await store.begin([])
+        await transaction.insert(items, [{"id": "a"}])
+        await transaction.commit()
+    async with open_store("other") as other:
+        transaction = await other.begin([])
+        assert await transaction.get_many(items, [{"id": "a"}, {"id": "b"}]) == [None, None]
+        with pytest.raises(ValueError, match="primary key"):
+            await transaction.get_many(items, [{"id": "a"}, {"shelf": "none"}])
+        await transaction.rollback()
+
+
 async def test_get_wants_the_whole_key(store: Store, items: sa.Table) -> None:
     """A key that is not the primary key is a mistake, not a slow query; the message names the key."""
     transaction = await store.begin([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,6 +40,28 @@ async def test_a_message_takes_six_round_trips(start_worker: Any, way: Any, pool
     assert [await send(100 + number) for number in range(3)] == [10 if pooled else 6] * 3
 
 
+async def test_a_batch_of_messages_takes_seven_round_trips(start_worker: Any, way: Any) -> None:
+    """Whether it is ten or fifty messages, of as many members, to as many channels."""
+    bench = await start_worker(chat, way.url)
+    users = [f"user{number}" for number in range(50)]
+    channels = [(await bench.call("channel.create", {"name": user}, user=user))["channel"] for user in users]
+
+    async def send(count: int, run: int) -> int:
+        before: int = way.round_trips
+        sent = zip(channels[:count], users[:count], strict=True)
+        await asyncio.gather(
+            *(
+                bench.call("message.send", {"channel": channel, "text": "hello"}, key=f"key-number-{run}", user=user)
+                for channel, user in sent
+            )
+        )
+        return int(way.round_trips) - before
+
+    for run in range(bench.store.writers + 2):  # each connection prepares its statements once
+        await send(50, run)
+    assert [await send(count, 100 + count) for count in (10, 30, 50)] == [7] * 3
+
+
 async def test_every_hot_statement_finds_its_rows_by_a_whole_index(open_store: OpenStore) -> None:
     """No statement of the hot path looks through a table, or through all of an app's rows."""
     messages = next(iter(chat.migrations)).metadata.tables["chat_messages"]
@@ -52,6 +75,7 @@ async def test_every_hot_statement_finds_its_rows_by_a_whole_index(open_store: O
         postgres_statements.LOG,
         postgres_statements.COUNTERS,
         statements.get(shape, ("channel", "seq")),
+        statements.get_many(shape, ("channel", "seq")),
         statements.update_one(shape, ("text",), ("channel", "seq")),
         statements.update(shape, ("text",), ("channel", "seq")),
         statements.delete(shape, ("channel", "seq")),

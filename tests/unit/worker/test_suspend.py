@@ -19,9 +19,11 @@ async def test_coroutine_that_does_not_wait_gets_no_timer(monkeypatch: pytest.Mo
         raise KeyError("x")
 
     monkeypatch.setattr("backchannel.worker.suspend.asyncio.timeout", None)
-    assert await within(answer(), 0.0) == 7
+    suspensions: list[None] = []
+    assert await within(answer(), 0.0, lambda: suspensions.append(None)) == 7
     with pytest.raises(KeyError):
-        await within(fail(), 0.0)
+        await within(fail(), 0.0, lambda: suspensions.append(None))
+    assert suspensions == []
 
 
 async def test_coroutine_that_waits() -> None:
@@ -41,7 +43,9 @@ async def test_coroutine_that_waits() -> None:
         await asyncio.sleep(0)
         return [*found, await futures[2]]
 
-    assert await within(wait(), 60.0) == [1, "'x'", 3]
+    suspensions: list[int] = []
+    assert await within(wait(), 60.0, lambda: suspensions.append(len(futures))) == [1, "'x'", 3]
+    assert suspensions == [3], "it is told once, and before the wait"
 
 
 async def test_time_is_out() -> None:
@@ -59,10 +63,10 @@ async def test_time_is_out() -> None:
         raise TimeoutError("its own")
 
     with pytest.raises(TimeIsOut):
-        await within(wait(), 0.0)
+        await within(wait(), 0.0, lambda: None)
     assert cleaned == ["yes"]
     with pytest.raises(TimeoutError, match="its own"):
-        await within(fail(), 60.0)
+        await within(fail(), 60.0, lambda: None)
 
 
 async def test_proceeding_can_be_cancelled() -> None:
