@@ -1,0 +1,33 @@
+"""python-socketio, on uvicorn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from benchmarks.peers.python_peer import PythonPeer
+
+__all__ = ["PythonSocketIO"]
+
+
+class PythonSocketIO(PythonPeer):
+    """The asynchronous server as an ASGI application."""
+
+    name = "python_socketio"
+    title = "python-socketio"
+    dialect = "python-socketio"
+    packages = ("python-socketio", "uvicorn", "uvloop")
+    script = "python_socketio_server.py"
+    settings: ClassVar[Mapping[str, str]] = {
+        "transports": "websocket",
+        "async_handlers": "false",
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "websockets-sansio",
+        "access_log": "off",
+        "ws_per_message_deflate": "false",
+    }
+    why = (
+        "Its deployment page runs it on uvicorn; async_handlers=False is its way to handle a client's events in "
+        "order. uvicorn[standard] is uvloop and httptools."
+    )

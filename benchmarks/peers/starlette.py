@@ -1,0 +1,31 @@
+"""A plain broadcast in Starlette, on uvicorn: what most Python applications start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from benchmarks.peers.python_peer import PythonPeer
+
+__all__ = ["Starlette"]
+
+
+class Starlette(PythonPeer):
+    """A set of connections per channel, and one awaited send each."""
+
+    name = "starlette"
+    title = "plain Starlette"
+    dialect = "text-ws"
+    packages = ("starlette", "uvicorn", "uvloop")
+    script = "starlette_server.py"
+    settings: ClassVar[Mapping[str, str]] = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "websockets-sansio",
+        "access_log": "off",
+        "ws_per_message_deflate": "false",
+    }
+    why = (
+        "uvicorn[standard] is uvloop and httptools; of uvicorn's WebSocket implementations this is the fastest here, "
+        "and compression is what no client asks for."
+    )

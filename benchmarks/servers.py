@@ -1,0 +1,188 @@
+"""The servers that are asked, each started anew for each run: ours, the floor, the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from backchannel.auth.tokens import issue_token
+from backchannel.testing.services import PostgresServer, RedisServer, free_port
+from benchmarks import native, usage
+from benchmarks.peers import PEERS, Absent
+
+__all__ = [
+    "FLOOR",
+    "OWN",
+    "SETTINGS",
+    "Server",
+    "ServerOf",
+    "backchannel",
+    "floor",
+    "installed",
+    "peer",
+    "peers",
+    "tokens",
+    "topology",
+]
+
+OWN: Final = "Backchannel"
+FLOOR: Final = "floor"
+"""What these two are called in tables."""
+
+SETTINGS: Final = {
+    "calls": "1000000",
+    "burst": "1000000",
+    "open_requests": "100000",
+    "connections_per_user": "100000",
+    "connections_per_address": "100000",
+}
+"""Limits set above the load; everything else is the default. They are told with every result."""
+
+_CORE: Final = 0
+"""Where servers run; the load runs on another core."""
+_ROOT: Final = Path(__file__).parent.parent
+_SECRET: Final = "benchmark-secret-benchmark-secret-"
+_USERS: Final = 2000
+
+
+class Server(NamedTuple):
+    """One that runs, or several processes that are one installation."""
+
+    ports: tuple[int, ...]
+    dialect: str
+    pids: Mapping[str, int]
+    """Its processes, by the part that they play."""
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU used so far by each part, with all that it started."""
+        return {part: usage.cpu(pid) for part, pid in self.pids.items()}
+
+    def resident(self) -> int:
+        """Bytes of user space in memory."""
+        return sum(usage.resident(pid) for pid in self.pids.values())
+
+
+ServerOf = Callable[[], AbstractAsyncContextManager[Server]]
+
+
+def tokens() -> Path:
+    """A file with one good token a line, for as many users."""
+    file = native.BUILD / "tokens"
+    native.BUILD.mkdir(exist_ok=True)
+    secret = _SECRET.encode()
+    file.write_text("".join(f"{issue_token(secret, f'user{n}', lifetime=86_400)}\n" for n in range(_USERS)))
+    return file
+
+
+@contextlib.asynccontextmanager
+async def backchannel() -> AsyncIterator[Server]:
+    """The whole product in one process: tokens, offsets, recovery, limits, metrics."""
+    with tempfile.TemporaryDirectory(prefix="backchannel-bench-") as folder:
+        async with _process("serve", _CORE, {"data": folder, "port": "0"}) as (pid, port):
+            yield Server((port,), "backchannel", {"process": pid})
+
+
+@contextlib.asynccontextmanager
+async def topology() -> AsyncIterator[Server]:
+    """Two gateways on the servers' core; two workers, Redis and a synced PostgreSQL on any."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        postgres = stack.enter_context(PostgresServer(durable=True))
+        around = {"redis": redis.url, "postgres": postgres.create_database()}
+        pids, ports = {"redis": redis.pid, "postgres": postgres.pid}, []
+        for number in (1, 2):
+            worker = _process("worker", None, {**around, "health_port": str(free_port())})
+            pids[f"worker {number}"], _ = await stack.enter_async_context(worker)
+        for number in (1, 2):
+            gateway = _process("gateway", _CORE, {**around, "port": "0"})
+            pids[f"gateway {number}"], port = await stack.enter_async_context(gateway)
+            ports.append(port)
+        yield Server(tuple(ports), "backchannel", pids)
+
+
+@contextlib.asynccontextmanager
+async def floor() -> AsyncIterator[Server]:
+    """One `send` per delivery in C, and nothing else."""
+    async with native.floor(cpu=_CORE) as running:
+        yield Server((running.port,), "floor", {"process": running.pid})
+
+
+def peer(name: str) -> ServerOf:
+    """A peer, as `benchmarks/peers` starts it."""
+
+    @contextlib.asynccontextmanager
+    async def start() -> AsyncIterator[Server]:
+        running = await asyncio.to_thread(PEERS[name].start, free_port(), _CORE)
+        try:
+            yield Server((running.port,), PEERS[name].dialect, {"process": running.pid})
+        finally:
+            await asyncio.to_thread(running.stop)
+
+    return start
+
+
+@contextlib.asynccontextmanager
+async def _process(role: str, core: int | None, settings: Mapping[str, str]) -> AsyncIterator[tuple[int, int]]:
+    """One process of ours: its pid, and the port that it told."""
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")},
+        **{f"BACKCHANNEL_{name.upper()}": value for name, value in {**SETTINGS, **settings}.items()},
+        "BACKCHANNEL_SECRET": _SECRET,
+        "BACKCHANNEL_LOG_FORMAT": "json",
+    }
+    pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
+    process = subprocess.Popen(
+        [*pinned, sys.executable, "-m", "backchannel.cli", role, "benchmarks.app:app"],
+        cwd=_ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if (port := _port_in(line)) is not None:
+                break
+        else:
+            raise SystemExit(f"The {role} did not start:\n" + "".join(lines))
+        drain = asyncio.get_running_loop().run_in_executor(None, process.stdout.read)
+        yield process.pid, port
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    await drain
+
+
+def _port_in(line: str) -> int | None:
+    _, found, after = line.partition("http://127.0.0.1:")
+    digits = after[: len(after) - len(after.lstrip("0123456789"))]
+    return int(digits) if found and digits else None
+
+
+def peers(quick: bool) -> dict[str, ServerOf]:
+    """The peers that are installed, by name; where it is quick, those that targets name first."""
+    return {name: peer(name) for name in PEERS if installed(name) and (not quick or name in _QUICK)}
+
+
+def installed(name: str) -> bool:
+    """Whether a peer can be started here."""
+    try:
+        PEERS[name].version()
+    except Absent:
+        return False
+    return True
+
+
+_QUICK: Final = ("bun", "nats", "socketio", "starlette")
