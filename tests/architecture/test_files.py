@@ -59,7 +59,9 @@ def test_lines_end_without_carriage_return_or_space() -> None:
     assert [name for name, text in texts().items() if not name.endswith(".md") and pattern.search(text)] == []
 
 
-@pytest.mark.parametrize("script", ["serve", "test", "check", "generate", "bench", "setup-system", "setup-contract-tools"])
+@pytest.mark.parametrize(
+    "script", ["serve", "test", "check", "generate", "bench", "setup-system", "setup-contract-tools"]
+)
 def test_scripts_can_be_run(script: str) -> None:
     """A script is executable and stops at the first error."""
     path = ROOT / "scripts" / script
