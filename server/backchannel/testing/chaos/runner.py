@@ -282,10 +282,19 @@ class _Run:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
         await troubles.heal()
+        await self._disarm()
         lasted = time.monotonic() - self._began
         for part in self._installation.parts:
             part.thaw()
         return lasted
+
+    async def _disarm(self) -> None:
+        """See that no worker fails from now on: what was armed is taken back; who is about to fail does so first."""
+        points = self._installation.points
+        end = time.monotonic() + _TAKEN
+        while points.waiting() and time.monotonic() < end:
+            points.disarm()
+            await asyncio.sleep(_LOOK)
 
     def _unseen(self) -> list[Point]:
         seen = {strike.point for strike in self._strikes}
