@@ -184,7 +184,7 @@ export interface ConnectedFrame {
   readonly type: "connected";
   /** The request's id, unique while open. */
   readonly id: number;
-  /** The id of this session, for logs and support. */
+  /** The session's id, for logs and support. */
   readonly session: string;
   /** Who the server takes the client for. */
   readonly user: string;

@@ -221,13 +221,13 @@ class Bot:
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
         # Where the loop knows no signals (Windows), Ctrl-C is a KeyboardInterrupt.
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotImplementedError):  # what asyncio raises there
             for number in signals:
                 loop.add_signal_handler(number, self.stop)
         try:
             await self.serve()
         finally:
-            with contextlib.suppress(NotImplementedError):
+            with contextlib.suppress(NotImplementedError):  # Windows, as above
                 for number in signals:
                     loop.remove_signal_handler(number)
 

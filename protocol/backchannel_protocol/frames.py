@@ -197,7 +197,7 @@ class Connected(_Server, tag="connected"):
 
     id: Id
     session: str
-    """The id of this session, for logs and support."""
+    """The session's id, for logs and support."""
     user: str
     """Who the server takes the client for."""
     version: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def test_every_case_passes() -> None:
     """
     command = [sys.executable, str(RUN), "--no-page", "--timeout", "120"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
-    if done.returncode == CANNOT_INSTALL:
+    if done.returncode == CANNOT_INSTALL and "CI" not in os.environ:
+        # The suite is written for Python 2.7, which Debian has no more: who only runs the tests need not have it.
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stdout + done.stderr
     for door in ("takeover", "uvicorn", "asgi"):

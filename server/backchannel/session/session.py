@@ -445,7 +445,7 @@ class Session:
         return self._close(code, reason) if self.state is not State.CLOSED else []
 
     def lost(self) -> Effects:
-        """The transport is gone: everything that still runs for this session is let go."""
+        """The transport is gone: everything that still runs for it is let go."""
         self.state = State.CLOSED
         return self._let_go()
 

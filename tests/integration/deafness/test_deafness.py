@@ -241,7 +241,7 @@ async def test_the_master_is_replaced(make_place: MakePlace, eventually: Eventua
         failing = asyncio.create_task(asyncio.to_thread(sentinel.fail_over))
         while not failing.done():
             place.publish(CHAT)
-            await asyncio.sleep(0.02)
+            await asyncio.wait([failing], timeout=0.02)  # as often as somebody speaks, until it is over
         await failing
         place.publish(CHAT)
 

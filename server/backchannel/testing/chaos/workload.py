@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -36,7 +37,7 @@ class RightsChange(Struct, frozen=True):
     user: str
 
 
-class Workload:
+class Workload(ABC):
     """What a chaos run asks of an app. Subclass it, and name an instance with `backchannel chaos --workload`.
 
     An *effect* is the name by which you tell one command's doing from another's. The run makes it up, `ask` puts it
@@ -62,6 +63,7 @@ class Workload:
         """Commands to begin with, each with the user who asks it: make channels, let `users` in."""
         return ()
 
+    @abstractmethod
     def ask(self, user: str, channel: str, effect: str, size: int) -> Asked:
         """A command whose effect is an event on `channel`.
 
@@ -71,11 +73,10 @@ class Workload:
             effect: up to 40 letters, digits and `-`.
             size: about how many bytes the event should have; 0: as few as it needs.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def effect(self, name: str, data: Any) -> Hashable:
         """The effect that an event stands for; None for an event that no `ask` made."""
-        raise NotImplementedError
 
     def publish(self, channel: str, effect: str) -> Asked | None:
         """An event that a client publishes on one of `live`; None: clients publish nothing."""

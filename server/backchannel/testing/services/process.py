@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +53,7 @@ def program(*names: str, folders: Sequence[Path | str] = (), package: str) -> st
     raise NotInstalled(f"{names[0]} is needed and not installed: apt-get install {package}, or ./scripts/setup-system.")
 
 
-class Service:
+class Service(ABC):
     """A server on loopback, in a temporary folder, in a process of its own.
 
     Attributes:
@@ -76,8 +77,9 @@ class Service:
             account = pwd.getpwnam(self._user)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """The program and its arguments; writes its configuration before."""
 
     def _answers(self) -> bool:
         """Whether it serves now; asked again and again while it starts."""

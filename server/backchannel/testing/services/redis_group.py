@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
@@ -17,19 +18,19 @@ __all__ = ["RedisGroup"]
 _PATIENCE: Final = 30.0
 
 
-class RedisGroup:
+class RedisGroup(ABC):
     """What a cluster, and a master with its Sentinel, have in common."""
 
     name: str
     """What it is called where it does not come to what is waited for."""
 
+    @abstractmethod
     def members(self) -> Sequence[Service]:
         """All servers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self) -> None:
         """Start all servers, and return once they are one. Raises `ServiceFailed`."""
-        raise NotImplementedError
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Return once the condition holds.
