@@ -272,7 +272,7 @@ def _watch(runs: list[Run], timeout: float) -> None:
     is_terminal = sys.stdout.isatty()
     start = time.monotonic()
     shown = -1
-    while any(one.process.poll() is None for one in runs):
+    while running := [one for one in runs if one.process.poll() is None]:
         spent = time.monotonic() - start
         begun, total = sum(one.begun() for one in runs), sum(one.total() for one in runs)
         if spent > timeout:
@@ -282,7 +282,8 @@ def _watch(runs: list[Run], timeout: float) -> None:
         elif begun // 100 != shown:
             shown = begun // 100
             print(f"  {begun:4} of {total} cases, {spent:3.0f} s", flush=True)
-        time.sleep(0.25)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running[0].process.wait(0.25)
     if is_terminal:
         print()
 
