@@ -6,12 +6,23 @@ import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from benchmarks.peers.install import PYTHON, output, pypi
 from benchmarks.peers.peer import SERVERS, Absent, Peer, Progress
 
-__all__ = ["PythonPeer"]
+__all__ = ["UVICORN", "PythonPeer", "UvicornPeer"]
+
+UVICORN: Final = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "ws": "websockets-sansio",
+    "ws-per-message-deflate": "false",
+    "log-level": "warning",
+    "backlog": "16384",
+}
+"""Options of uvicorn: `uvicorn[standard]` is uvloop and httptools; of its WebSocket implementations this is the fastest
+here; compression is what no client asks for."""
 
 _ASK = "import sys, json, importlib.metadata as m; print(json.dumps([m.version(name) for name in sys.argv[1:]]))"
 
@@ -43,3 +54,14 @@ class PythonPeer(Peer):
         if not self._python.exists():
             raise Absent(f"{self.packages[0]} is not here: python -m benchmarks.peers install {self.name}")
         return self._python
+
+
+class UvicornPeer(PythonPeer):
+    """An ASGI application, named `app` in its script, on uvicorn."""
+
+    def command(self, port: int, folder: Path) -> Sequence[str | Path]:
+        """uvicorn with `UVICORN`'s options."""
+        options = [word for name, value in UVICORN.items() for word in (f"--{name}", value)]
+        target = f"{self.script.removesuffix('.py')}:app"
+        where = ["--app-dir", str(SERVERS), "--port", str(port), "--no-access-log"]
+        return [self._installed(), "-P", "-m", "uvicorn", target, *where, *options]

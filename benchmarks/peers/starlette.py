@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from benchmarks.peers.python_peer import PythonPeer
+from benchmarks.peers.python_peer import UVICORN, UvicornPeer
 
 __all__ = ["Starlette"]
 
 
-class Starlette(PythonPeer):
+class Starlette(UvicornPeer):
     """A set of connections per channel, and one awaited send each."""
 
     name = "starlette"
@@ -18,13 +18,7 @@ class Starlette(PythonPeer):
     dialect = "text-ws"
     packages = ("starlette", "uvicorn", "uvloop")
     script = "starlette_server.py"
-    settings: ClassVar[Mapping[str, str]] = {
-        "loop": "uvloop",
-        "http": "httptools",
-        "ws": "websockets-sansio",
-        "access_log": "off",
-        "ws_per_message_deflate": "false",
-    }
+    settings: ClassVar[Mapping[str, str]] = UVICORN
     why = (
         "uvicorn[standard] is uvloop and httptools; of uvicorn's WebSocket implementations this is the fastest here, "
         "and compression is what no client asks for."

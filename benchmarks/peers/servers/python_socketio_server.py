@@ -1,4 +1,4 @@
-"""A python-socketio server on uvicorn. Usage: `python python_socketio_server.py PORT`.
+"""A python-socketio server on uvicorn. Usage: `uvicorn python_socketio_server:app --port PORT`.
 
 `sub` (channel) enters a room and is acknowledged, `pub` (channel, payload) is emitted as `m` (payload) to the room,
 `echo` (payload) is acknowledged with the payload.
@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import socketio
-import uvicorn
 
 # Handlers run one after the other: with `async_handlers`, the default, each is a task, and publishes change places.
 server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"], async_handlers=False)
@@ -49,17 +47,3 @@ async def app(
         await send({"type": "http.response.body"})
     else:
         await application(scope, receive, send)
-
-
-if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
-        access_log=False,
-        log_level="warning",
-        ws_per_message_deflate=False,
-        backlog=16384,
-    )

@@ -1,4 +1,4 @@
-"""A plain Starlette broadcast on uvicorn, as a first chat has it. Usage: `python starlette_server.py PORT`.
+"""A plain Starlette broadcast on uvicorn, as a first chat has it. Usage: `uvicorn starlette_server:app --port PORT`.
 
 A text message `N payload` to `/pub` goes, as the payload alone, to all on `/sub?channel=N`, one awaited send after
 the other; `/echo` answers each message with itself.
@@ -7,10 +7,8 @@ the other; `/echo` answers each message with itself.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections import defaultdict
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -63,16 +61,3 @@ app = Starlette(
         WebSocketRoute("/echo", echo),
     ]
 )
-
-if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
-        access_log=False,
-        log_level="warning",
-        ws_per_message_deflate=False,
-        backlog=16384,
-    )
