@@ -14,7 +14,7 @@ from ..report import Finding
 from .clients import LoadClient
 from .load import Load
 from .obstructions import Obstructions
-from .workload import Asked, Workload
+from .workload import OPERATOR_KEY, Asked, Workload
 
 __all__ = ["BOUND", "Rights"]
 
@@ -124,7 +124,7 @@ class Rights:
         Raises:
             Refused: it never was.
         """
-        key = f"chaos-operator-{next(self._keys)}"
+        key = f"{OPERATOR_KEY}{next(self._keys)}"
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
         while True:

@@ -31,7 +31,7 @@ from .schedule import schedule
 from .settling import Settling
 from .troubles import Troubles
 from .truth import forbidden, miscounted, read_logs, tell
-from .workload import Workload
+from .workload import PREPARE_KEY, Workload
 
 __all__ = ["Progress", "run_chaos"]
 
@@ -248,7 +248,7 @@ class _Run:
         by_user = {client.user: client for client in reversed(self._clients)} | {operator.user: operator}
         users = sorted({client.user for client in self._clients} | set(self._guests()))
         for number, (user, asked) in enumerate(self._workload.prepare(users)):
-            await by_user[user].ask(asked, f"chaos-prepare-{number}", _PREPARE)
+            await by_user[user].ask(asked, f"{PREPARE_KEY}{number}", _PREPARE)
 
     def _guests(self) -> list[str]:
         return [f"guest-{number}" for number in range(self._options.guests)]

@@ -8,7 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
-__all__ = ["Asked", "Execute", "LoggedEvent", "RightsChange", "Workload"]
+__all__ = ["OPERATOR_KEY", "PREPARE_KEY", "Asked", "Execute", "LoggedEvent", "RightsChange", "Workload"]
+
+PREPARE_KEY = "chaos-prepare-"
+OPERATOR_KEY = "chaos-operator-"
+"""What the keys of commands begin with that make a run possible, and are not its load."""
 
 Execute = Callable[[str], Sequence[tuple[Any, ...]]]
 """Runs a SELECT on the run's database and returns its rows."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backchannel.store.store import KeyRow
 from backchannel.testing.chaos.points import POINTS, Point, Points
 from backchannel.testing.chaos.store import failing, sabotaged
 from backchannel_protocol import Refused
@@ -169,6 +170,19 @@ async def test_a_sabotaged_store_answers_what_it_rolled_back() -> None:
         await batch(wrapped)
     assert store.transaction.did.count("rollback") == 2
     assert store.transaction.did.count("commit") == 38
+
+
+@pytest.mark.parametrize(("key", "end"), [("chaos-prepare-1", "commit"), ("chaos-py0-1", "rollback")])
+async def test_a_sabotaged_store_spares_what_makes_the_run_possible(key: str, end: str) -> None:
+    """Members and rights are there, whatever the load loses: else nobody could listen to see it."""
+    store = Store()
+    wrapped = sabotaged(store, "replies")  # type: ignore[arg-type]
+    for _ in range(19):
+        await wrapped.begin(["a"])
+    transaction = await wrapped.begin(["a"])
+    await transaction.save_keys([KeyRow("alice", key, b"", b"", 0)])
+    await transaction.commit()
+    assert store.transaction.did == ["save_keys", end]
 
 
 async def test_a_sabotaged_store_knows_no_keys() -> None:
