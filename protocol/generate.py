@@ -6,6 +6,8 @@ Run from the repository's root:
     python protocol/generate.py --check   exit 1 and name the files that are stale
 
 The output is a function of `backchannel_protocol` alone, so it is the same on every machine.
+
+One file, though long: its three outputs share one reading of the definition.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 An app is a value. Nothing happens at import time but registration, and registration fails at once on anything wrong,
 with a message that tells the cure. `include` merges a whole app or nothing. The gateway uses the declarations, the
 worker runs the functions.
+
+One file, though long: each way to register checks against what the others have registered.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Frames go in, effects come out; it knows no socket, no clock and no task. Every request with an id gets exactly one
 answer, in whatever order the answers become known. The gateway performs the effects and feeds back what became of them.
+
+One file, though long: every frame's rule changes the same state, and the state table is read beside them.
 """
 
 from __future__ import annotations

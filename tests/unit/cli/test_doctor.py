@@ -1,4 +1,7 @@
-"""What the doctor looks at: each fault is found, has a cure, and what is well is not complained of."""
+"""What the doctor looks at: each fault is found, has a cure, and what is well is not complained of.
+
+One file, though long: a section for each subject of the one report, all judged by the same two helpers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bots: where they listen, in which order they answer, and that they answer once."""
+"""Bots: where they listen, in which order they answer, and that they answer once.
+
+One file, though long: everything happens on one stage, a bot before a scripted server.
+"""
 
 from __future__ import annotations
 

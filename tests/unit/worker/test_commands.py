@@ -1,4 +1,7 @@
-"""Commands: order, declarations, reads of what was declared, events, positions and replies."""
+"""Commands: order, declarations, reads of what was declared, events, positions and replies.
+
+One file, though long: all of it is asked of one app, whose handlers can do whatever a test needs.
+"""
 
 from __future__ import annotations
 

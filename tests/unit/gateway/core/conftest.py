@@ -1,4 +1,7 @@
-"""A gateway with everything around it in memory, on a loop whose time jumps to the next timer when nobody is busy."""
+"""A gateway with everything around it in memory, on a loop whose time jumps to the next timer when nobody is busy.
+
+One file, though long: the doubles are made for each other, and test modules cannot import from one another.
+"""
 
 from __future__ import annotations
 
