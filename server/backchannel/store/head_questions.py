@@ -1,4 +1,4 @@
-"""Questions for the heads of logs: those of one loop tick are asked together."""
+"""Questions for the heads of logs: those that come while others are being answered are asked together behind them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ __all__ = ["HeadQuestions"]
 
 class HeadQuestions:
     """For one loop.
+
+    One statement is under way at a time. A storm of new users asks for as many channels' heads: with a statement per
+    loop tick, the ways to its thread and back were a third of what such a connection cost.
 
     Args:
         answer: the heads of those of these channels that have one, and the head of all others.
@@ -30,7 +33,7 @@ class HeadQuestions:
         """
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[LogHead] = loop.create_future()
-        if not self._asked:
+        if not self._asked and not self._tasks:
             loop.call_soon(self._begin)
         self._asked.setdefault(channel, []).append(waiting)
         return await waiting
@@ -39,7 +42,12 @@ class HeadQuestions:
         asked, self._asked = self._asked, {}
         task = asyncio.get_running_loop().create_task(self._tell(asked), name="log heads")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._asked:
+            self._begin()
 
     async def _tell(self, asked: dict[str, list[asyncio.Future[LogHead]]]) -> None:
         try:

@@ -7,7 +7,8 @@ finished text and finished values to the driver; what a column's type does to a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import result_tuple
@@ -17,6 +18,9 @@ from ..registration import RegistrationError
 __all__ = ["ColumnShape", "TableShape", "check_table"]
 
 Convert = Callable[[Any], Any]
+
+_ARGUMENTS: Final = 100
+"""How many a function of SQL takes at least."""
 
 
 def check_table(table: sa.Table) -> None:
@@ -77,7 +81,18 @@ def _default_of(column: sa.Column[Any]) -> Callable[[], Any] | None:
 class TableShape:
     """One table, for one dialect."""
 
-    __slots__ = ("_results", "_row", "columns", "defaults", "key", "quoted", "table")
+    __slots__ = (
+        "_binders",
+        "_key_names",
+        "_results",
+        "_row",
+        "columns",
+        "defaults",
+        "fits_json",
+        "key",
+        "quoted",
+        "table",
+    )
 
     def __init__(self, table: sa.Table, dialect: sa.Dialect) -> None:
         check_table(table)
@@ -86,7 +101,13 @@ class TableShape:
         self.columns: dict[str, ColumnShape] = {c.key: ColumnShape(c, dialect) for c in table.columns}
         self.key: tuple[str, ...] = tuple(c.key for c in table.primary_key.columns if c.key != "app")
         """The primary key without `app`."""
+        self._key_names: frozenset[str] = frozenset(self.key)
         self.defaults: frozenset[str] = frozenset(n for n, c in self.columns.items() if c.default is not None)
+        self.fits_json: bool = len(self.columns) < _ARGUMENTS and all(
+            isinstance(c.type, (sa.String, sa.Integer, sa.Boolean)) for c in table.columns
+        )
+        """Whether a row can come as one JSON array: whole numbers, texts and truths are the same there."""
+        self._binders: dict[tuple[str, ...], Callable[[Mapping[str, Any]], list[Any]]] = {}
         self._row: Callable[[Sequence[Any]], sa.Row[Any]] = result_tuple(tuple(self.columns))
         self._results: tuple[Convert | None, ...] | None = tuple(c.result for c in self.columns.values())
         if not any(self._results):
@@ -133,17 +154,34 @@ class TableShape:
         Raises:
             ValueError: a column is missing, so the mappings of one statement do not name the same columns.
         """
-        bound = []
-        for name in names:
-            try:
-                value = values[name]
-            except KeyError:
-                raise ValueError(
-                    f"Table {self.table.name!r}: all rows of one statement name the same columns; one lacks {name!r}."
-                ) from None
-            convert = self.columns[name].bind
-            bound.append(value if convert is None else convert(value))
-        return bound
+        names = tuple(names)
+        binder = self._binders.get(names)
+        if binder is None:
+            binder = self._binders[names] = self._binder(names)
+        try:
+            return binder(values)
+        except KeyError:
+            lacking = next((name for name in names if name not in values), None)
+            if lacking is None:
+                raise
+            raise ValueError(
+                f"Table {self.table.name!r}: all rows of one statement name the same columns; one lacks {lacking!r}."
+            ) from None
+
+    def _binder(self, names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], list[Any]]:
+        """What `bind` does for these columns."""
+        converts = [self.columns[name].bind for name in names]
+        if len(names) > 1 and not any(converts):
+            take = itemgetter(*names)
+            return lambda values: list(take(values))
+
+        def convert_all(values: Mapping[str, Any]) -> list[Any]:
+            return [
+                values[name] if convert is None else convert(values[name])
+                for name, convert in zip(names, converts, strict=True)
+            ]
+
+        return convert_all
 
     def whole_key(self, key: Mapping[str, Any]) -> list[Any]:
         """The driver's values for the whole primary key, in the order of `key`.
@@ -151,7 +189,7 @@ class TableShape:
         Raises:
             ValueError: it is not the whole primary key.
         """
-        if len(key) != len(self.key) or not all(name in key for name in self.key):
+        if key.keys() != self._key_names:
             raise ValueError(
                 f"get: the primary key of table {self.table.name!r} is ({', '.join(self.key)}) besides app, and "
                 f"({', '.join(key)}) was given; name all of it, or select."

@@ -13,11 +13,13 @@ from ..broker.broker import LogHead
 from .shapes import TableShape
 from .sqlite_connection import engine_over
 from .sqlite_errors import sqlite_border
-from .sqlite_statements import HEADS, SqliteStatements, chunks
+from .sqlite_statements import COUNTERS, HEADS, SqliteStatements, chunks
 
 __all__ = ["SqliteReads", "decode_heads"]
 
 _HEADS: Final = msgspec.json.Decoder(list[tuple[str, str, int, int]])
+_ROWS: Final = msgspec.json.Decoder(list[list[Any]])
+_COUNTERS: Final = msgspec.json.Decoder(list[tuple[str, int]])
 
 
 def decode_heads(text: str) -> dict[str, LogHead]:
@@ -69,7 +71,7 @@ class SqliteReads:
             values = [value for position, key in enumerate(part) for value in (position, *key)]
             with sqlite_border():
                 read = self.connection.execute(text, (*values, self.app)).fetchall()
-            for position, *row in read:
+            for position, *row in _ROWS.decode(read[0][0]) if shape.fits_json else read:
                 rows[position] = shape.row(tuple(row))
             found += rows
         return found
@@ -83,6 +85,11 @@ class SqliteReads:
         """The channels' newest offsets; 0 where there is none."""
         heads = self.heads(channels)
         return {channel: heads[channel].offset if channel in heads else 0 for channel in channels}
+
+    def counters(self, names: Sequence[str]) -> dict[str, int]:
+        """The values of named counters; 0 where there is none."""
+        row = self._one(COUNTERS, (self.app, msgspec.json.encode(names).decode()))
+        return dict.fromkeys(names, 0) | dict(_COUNTERS.decode(row[0]) if row is not None else ())
 
     def _one(self, text: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
         with sqlite_border():

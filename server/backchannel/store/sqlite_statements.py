@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from .shapes import TableShape
 from .texts import StatementTexts
 
-__all__ = ["CHANGED_HEADS", "CHUNK", "HEADS", "KEYS", "LOG", "SqliteStatements", "chunks"]
+__all__ = ["CHANGED_HEADS", "CHUNK", "COUNTERS", "HEADS", "KEYS", "LOG", "SqliteStatements", "chunks"]
 
 T = TypeVar("T")
 
@@ -26,6 +26,10 @@ HEADS: Final = (
 )
 CHANGED_HEADS: Final = (
     'SELECT json_group_array(json_array(channel, epoch, "offset", first)) FROM heads WHERE app = ? AND changed >= ?'
+)
+COUNTERS: Final = (
+    "SELECT json_group_array(json_array(name, value)) FROM counters "
+    "WHERE app = ? AND name IN (SELECT value FROM json_each(?))"
 )
 LOG: Final = (
     'SELECT (SELECT json_array(epoch, "offset", first) FROM heads WHERE app = :app AND channel = :channel), '
@@ -66,7 +70,10 @@ class SqliteStatements(StatementTexts):
         return self._text(_get, shape, names)
 
     def get_many(self, shape: TableShape, names: tuple[str, ...], count: int) -> str:
-        """The rows of so many whole keys, each behind its key's number. Bound: for each number, key; then app."""
+        """The rows of so many whole keys, each behind its key's number. Bound: for each number, key; then app.
+
+        In one row, as JSON, where the shape `fits_json`.
+        """
         return self._text(_get_many, shape, names, count)
 
     def insert(self, shape: TableShape, names: tuple[str, ...], count: int) -> str:
@@ -102,8 +109,11 @@ def _get(shape: TableShape, names: tuple[str, ...]) -> str:
 def _get_many(shape: TableShape, names: tuple[str, ...], count: int) -> str:
     columns = ", ".join(f"t.{column}" for column in _quoted(shape, tuple(shape.columns)))
     matches = " AND ".join(f"t.{column} = w.column{i}" for i, column in enumerate(_quoted(shape, names), 2))
+    numbered = f"w.column1, {columns}"
+    if shape.fits_json:
+        numbered = f"json_group_array(json_array({numbered}))"
     return (
-        f"SELECT w.column1, {columns} FROM (VALUES {_groups(count, len(names) + 1)}) AS w "  # noqa: S608
+        f"SELECT {numbered} FROM (VALUES {_groups(count, len(names) + 1)}) AS w "  # noqa: S608
         f"CROSS JOIN {shape.quoted} AS t ON t.{shape.columns['app'].quoted} = ? AND {matches}"
     )
 

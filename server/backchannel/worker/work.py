@@ -30,6 +30,7 @@ class Work:
         "digest",
         "lane",
         "request",
+        "scope",
         "task",
         "value",
         "waiter",
@@ -51,6 +52,8 @@ class Work:
         """Where it runs, if in a task of its own, until its commit begins: who cancels the call stops it there."""
         self.waiter: asyncio.Future[Reply] | None = None
         """Who waits within this worker; None for what came over the relay."""
+        self.scope: Final = (request.principal.id, request.key or "")
+        """What the key is unique within, and the key."""
         self.lane = ""
         self.digest = b""
         if declaration.kind == "command":
@@ -63,18 +66,13 @@ class Work:
             if request.key is not None:
                 self.digest = digest_of(declaration.name, value)
 
-    @property
-    def scope(self) -> tuple[str, str]:
-        """What the key is unique within, and the key."""
-        return self.request.principal.id, self.request.key or ""
-
 
 class Intake:
     """Decodes requests by their declarations; one decoder per name and encoding, made once."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._decoders: dict[tuple[str, str, str], Any] = {}
+        self._known: dict[tuple[str, str, str], tuple[RequestDeclaration, Any]] = {}
 
     def take(self, request: Request, now: float) -> Work | Failure:
         """Check a request.
@@ -83,15 +81,15 @@ class Intake:
             request: as it came.
             now: by `Runtime.monotonic`.
         """
-        internal = request.kind == "internal"
-        known = self._runtime.internal if internal else self._runtime.requests
-        declaration = known.get(request.name)
-        if declaration is None:
-            return Failure.of(Refused("not_found", f"There is no command or query {request.name}."))
         which = (request.kind, request.name, request.encoding)
-        decoder = self._decoders.get(which)
-        if decoder is None:
-            decoder = self._decoders[which] = _decoder(declaration, request.encoding)
+        known = self._known.get(which)
+        if known is None:
+            internal = request.kind == "internal"
+            found = (self._runtime.internal if internal else self._runtime.requests).get(request.name)
+            if found is None:
+                return Failure.of(Refused("not_found", f"There is no command or query {request.name}."))
+            known = self._known[which] = found, _decoder(found, request.encoding)
+        declaration, decoder = known
         try:
             value = decode_data(decoder, request.data)
         except Malformed as exc:

@@ -147,6 +147,7 @@ async def test_several_processes_migrate_at_once(database_url: str, shop: Write)
         "backchannel: 0001 first tables",
         "backchannel: 0002 revocations",
         "backchannel: 0003 leases, and what older versions can use",
+        "backchannel: 0004 keys in the order in which they came",
         "shop: 0001 first orders",
         "shop: 0002 orders have a price",
         "shop: 0003 every order has a price",

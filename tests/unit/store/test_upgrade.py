@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from backchannel import RegistrationError
 from backchannel.app import Migrations
 from backchannel.broker.broker import Envelope
-from backchannel.store import tables
+from backchannel.store import tables, upgrade
 from backchannel.store.errors import StoreError
 from backchannel.store.sqlite import migrate_sqlite, new_sqlite_epoch, open_sqlite
 from backchannel.store.sqlite_connection import sqlite_engine
@@ -149,6 +150,7 @@ def test_an_upgrade_that_has_nothing_to_do_is_silent_and_fast(tmp_path: Path, sh
         "backchannel: 0001 first tables",
         "backchannel: 0002 revocations",
         "backchannel: 0003 leases, and what older versions can use",
+        "backchannel: 0004 keys in the order in which they came",
         "shop: 0001 first orders",
     ]
     version = query(path, "PRAGMA data_version")
@@ -175,6 +177,27 @@ def test_an_older_database_is_brought_up_to_date(tmp_path: Path, shop: Write) ->
     assert query(path, "SELECT * FROM orders") == [("main", "a", 0)]
     assert query(path, "SELECT * FROM lines") == [("main", "l", "a")]
     assert query(path, "SELECT * FROM alembic_version_shop") == [("0002",)]
+
+
+def test_keys_stay_when_their_table_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revision 0004: a database of an earlier version keeps every key with its reply, and what may not be twice."""
+    path = tmp_path / "store.db"
+    earlier = tmp_path / "earlier"
+    assert upgrade.CORE.directory is not None
+    shutil.copytree(upgrade.CORE.directory, earlier, ignore=shutil.ignore_patterns("0004_*", "__pycache__"))
+    with monkeypatch.context() as then:
+        then.setattr(upgrade, "CORE", Migrations("backchannel", tables.metadata, earlier))
+        migrate_sqlite(path, ())
+    rows = [("main", "b", "2", b"d", b"r", 1), ("main", "a", "1", b"e", None, 2), ("other", "a", "1", b"f", b"s", 3)]
+    for row in rows:
+        values = ", ".join(f"x'{v.hex()}'" if isinstance(v, bytes) else "NULL" if v is None else repr(v) for v in row)
+        query(path, f"INSERT INTO keys (app, principal, key, digest, reply, time) VALUES ({values})")
+    lines: list[str] = []
+    migrate_sqlite(path, (), lines.append)
+    assert lines == ["backchannel: 0004 keys in the order in which they came"]
+    assert query(path, "SELECT app, principal, key, digest, reply, time FROM keys ORDER BY rowid") == rows
+    with pytest.raises(sqlite3.IntegrityError):
+        query(path, "INSERT INTO keys VALUES ('main', 'a', '1', x'00', NULL, 4)")
 
 
 @pytest.mark.parametrize("mistake", ["raise RuntimeError('mistake')", "pass"])
@@ -234,7 +257,7 @@ def test_tables_without_revisions_are_made_and_left_alone(tmp_path: Path) -> Non
     sa.Table("orders", metadata, sa.Column("app", sa.Text, primary_key=True), sa.Column("price", sa.Integer))
     sa.Table("lines", metadata, sa.Column("app", sa.Text, primary_key=True))
     migrate_sqlite(path, [Migrations("shop", metadata, None)], lines.append)
-    assert lines[3:] == ["shop: made table orders", "shop: made table lines"]
+    assert lines[4:] == ["shop: made table orders", "shop: made table lines"]
     assert [row[1] for row in query(path, "PRAGMA table_info(orders)")] == ["app"]
 
 

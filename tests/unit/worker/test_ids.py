@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from backchannel.worker.ids import new_id
 
@@ -20,3 +22,19 @@ def test_ids_are_26_letters_and_digits_that_sort_by_time() -> None:
 def test_ids_are_of_now_by_default() -> None:
     """Without an instant the system's clock is taken."""
     assert new_id(1_700_000_000_000) < new_id() < new_id(2**48 - 1)
+
+
+def test_a_child_process_makes_ids_of_its_own() -> None:
+    """What a process keeps ready is not used a second time by one that is forked from it."""
+    program = """
+import os
+from backchannel.worker.ids import new_id
+new_id(1)  # there is something ready
+child = os.fork()
+print("".join(new_id(1) + os.linesep for _ in range(200)), end="", flush=True)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ids = run.stdout.split()
+    assert len(ids) == len(set(ids)) == 400
