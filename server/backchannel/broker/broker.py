@@ -15,14 +15,16 @@ What every implementation guarantees, and no more:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from backchannel_protocol.frames import Member
 
-__all__ = ["Broker", "Envelope", "LogBounds", "LogHead", "PresenceChange", "PresenceState", "ends_for"]
+__all__ = ["Broker", "Envelope", "LogBounds", "LogHead", "PresenceChange", "PresenceState", "Settled", "ends_for"]
+
+T = TypeVar("T")
 
 
 class Envelope(Struct, array_like=True, kw_only=True, omit_defaults=True):
@@ -87,6 +89,20 @@ class PresenceState(Struct):
     """Seconds for which some may be missing, since shared state was lost and is being filled again; 0: it is whole."""
 
 
+class Settled(Generic[T]):
+    """What is known already, for whoever awaits it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __await__(self) -> Generator[None, None, T]:
+        """Return the value at once."""
+        yield from ()
+        return self.value
+
+
 class Broker(Protocol):
     """Use it on the gateway's loop, except where a method says that any thread may call it."""
 
@@ -121,7 +137,8 @@ class Broker(Protocol):
         """Append an event to its live log, publish it, and tell where the log stands then. Any thread's loop.
 
         It begins with the call: events of one thread are appended in the order of the calls, and whoever has several
-        calls for all before waiting for the first.
+        calls for all before waiting for the first. Where the answer is there at once it is a `Settled`. The envelope is
+        the broker's from then on.
 
         Raises:
             Refused: when awaited: `unavailable`; with the outcome `unknown` it may have been appended, and repeating it

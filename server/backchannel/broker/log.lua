@@ -23,36 +23,47 @@ local function keep(head, log, ids, kept)
   redis.call('HSET', head, 'kept', kept)
 end
 
--- The log's epoch, newest offset, length, and until when its keys are kept. A log begins anew, in the epoch `fresh`,
--- where there is none, where it lost its events before they aged out, and where it belongs to another Redis history: a
--- server that restarted, or that was a replica, may have forgotten events that were already heard.
+-- The log's epoch, newest offset, oldest element (false: it has none), and until when its keys are kept. A log begins
+-- anew, in the epoch `fresh`, where there is none, where it lost its events before they aged out, and where it belongs
+-- to another Redis history: a server that restarted, or that was a replica, may have forgotten events that were already
+-- heard.
 local function open(head, log, ids, fresh)
   local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   local found = redis.call('HMGET', head, 'epoch', 'offset', 'replid', 'until', 'kept')
-  local length = redis.call('LLEN', log)
-  if found[1] and found[3] == replid and (length > 0 or now >= tonumber(found[4])) then
-    return found[1], tonumber(found[2]), length, tonumber(found[5])
+  local oldest = redis.call('LINDEX', log, 0)
+  if found[1] and found[3] == replid and (oldest or now >= tonumber(found[4])) then
+    return found[1], tonumber(found[2]), oldest, tonumber(found[5])
   end
   redis.call('DEL', head, log, ids)
   redis.call('HSET', head, 'epoch', fresh, 'offset', 0, 'replid', replid, 'until', 0)
   keep(head, log, ids, now + LINGER)
-  return fresh, 0, 0, now + LINGER
+  return fresh, 0, false, now + LINGER
 end
 
--- Let go of what has aged out, and of the oldest where there are more than `size` (nil: any number). Returns the length.
-local function trim(log, ids, length, size)
-  while length > 0 do
-    if not (size and length > size) then
-      local oldest = redis.call('LINDEX', log, 0)
-      if struct.unpack('>I8', oldest) > now then
-        break
-      end
-    end
-    local id = string.sub(redis.call('LPOP', log), 9, 8 + ID)
-    if id ~= NO_ID then
-      redis.call('HDEL', ids, id)
-    end
-    length = length - 1
+-- Let go of so many of the oldest, at least one.
+local function drop(log, ids, count)
+  -- Elements that Lua gets are hashed as a whole, which costs more than asking first.
+  if count > 1 and redis.call('EXISTS', ids) == 0 then
+    redis.call('LTRIM', log, count, -1)
+    return
   end
-  return length
+  local named = {}
+  for _, element in ipairs(redis.call('LPOP', log, count)) do
+    local id = string.sub(element, 9, 8 + ID)
+    if id ~= NO_ID then
+      named[#named + 1] = id
+    end
+  end
+  if #named > 0 then
+    redis.call('HDEL', ids, unpack(named))
+  end
+end
+
+-- Let go of what has aged out. Returns the element that is the oldest then.
+local function trim(log, ids, oldest)
+  while oldest and struct.unpack('>I8', oldest) <= now do
+    drop(log, ids, 1)
+    oldest = redis.call('LINDEX', log, 0)
+  end
+  return oldest
 end

@@ -11,16 +11,14 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any, Generic, TypeVar
-
-import msgspec
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from backchannel_protocol.frames import Member
 
-from .broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState
+from .broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState, Settled
 
-__all__ = ["MemoryBroker", "Settled"]
+__all__ = ["MemoryBroker"]
 
 T = TypeVar("T")
 
@@ -41,9 +39,10 @@ class _Log:
         self.publications: OrderedDict[str, int] = OrderedDict()
 
     def trim(self, now: int) -> None:
+        envelopes = self.envelopes
         oldest = now - int(self.bounds.age * 1000)
-        while self.envelopes and (len(self.envelopes) > self.bounds.size or self.envelopes[0].time < oldest):
-            self.envelopes.popleft()
+        while envelopes and (len(envelopes) > self.bounds.size or envelopes[0].time < oldest):
+            envelopes.popleft()
 
     def head(self) -> LogHead:
         first = self.envelopes[0].offset if self.envelopes else self.offset + 1
@@ -123,12 +122,11 @@ class MemoryBroker:
             self._loop.call_soon_threadsafe(self._enqueue, list(envelopes))
 
     def _enqueue(self, envelopes: Sequence[Envelope]) -> None:
-        heard = [envelope for envelope in envelopes if envelope.channel in self._listening]
-        if not heard:
-            return
-        if not self._queue:
-            self._loop.call_soon(self._deliver)
-        self._queue.extend(heard)
+        for envelope in envelopes:
+            if envelope.channel in self._listening:
+                if not self._queue:
+                    self._loop.call_soon(self._deliver)
+                self._queue.append(envelope)
 
     def _deliver(self) -> None:
         envelopes, self._queue = self._queue, []
@@ -154,7 +152,7 @@ class MemoryBroker:
             if len(log.publications) > bounds.size:
                 log.publications.popitem(last=False)
         log.offset += 1
-        envelope = msgspec.structs.replace(envelope, epoch=log.epoch, offset=log.offset)
+        envelope.epoch, envelope.offset = log.epoch, log.offset
         log.envelopes.append(envelope)
         log.trim(envelope.time)
         self._enqueue((envelope,))
@@ -251,17 +249,3 @@ class MemoryBroker:
     def _there(self, coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
         """Run on the gateway's loop, from another thread's; it begins with the call."""
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
-
-
-class Settled(Generic[T]):
-    """What is known already, for whoever awaits it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: T) -> None:
-        self._value = value
-
-    def __await__(self) -> Generator[None, None, T]:
-        """Return the value at once."""
-        yield from ()
-        return self._value

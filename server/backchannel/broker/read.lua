@@ -8,12 +8,12 @@
 
 local head, log, ids = KEYS[1], KEYS[2], KEYS[3]
 local after, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-local epoch, offset, length, kept = open(head, log, ids, ARGV[1])
-length = trim(log, ids, length)
+local epoch, offset, oldest, kept = open(head, log, ids, ARGV[1])
+trim(log, ids, oldest)
 if kept < now + LINGER / 2 then
   keep(head, log, ids, now + LINGER)
 end
-local first = offset - length + 1
+local first = offset - redis.call('LLEN', log) + 1
 local reply = {epoch, offset, first}
 if limit > 0 then
   local from = math.max(0, after + 1 - first)

@@ -35,6 +35,9 @@ _REDIRECTS: Final = 5
 # Between losing a topic to another server and asking for it there: many topics of a slot are lost together.
 _SETTLE_SOON: Final = 0.02
 
+# What a script was answered that did not run, and may run elsewhere, or when it is known.
+_NOT_BEGUN: Final = frozenset({"ASK", "MOVED", "NOSCRIPT"})
+
 # How long `close` waits for the replies to what was sent, in seconds.
 _CLOSING: Final = 1.0
 
@@ -80,6 +83,7 @@ class Bus:
         self._settling: asyncio.TimerHandle | None = None
         self._refusals: set[str] = set()  # told since the last beat: a line per message would be a flood
         self._gauges: list[Callable[[], None]] = []
+        self._again: set[asyncio.Task[Any]] = set()
 
     # Life
 
@@ -207,6 +211,43 @@ class Bus:
         if type(reply) is RedisReplyError:
             raise reply_failure(reply)
         return reply
+
+    def begin(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[Word], answered: Callable[[Any], None]
+    ) -> None:
+        """As `run`, without a task and a future to wait with, for whoever runs a script often.
+
+        Args:
+            script: the script.
+            keys: all keys that it uses, of one slot; at least one.
+            args: its arguments.
+            answered: called later with the reply, or with the exception that `run` raises.
+        """
+        words = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        if not self._send(words, keys[0], partial(self._begun, script, keys, args, answered)):
+            asyncio.get_running_loop().call_soon(_tell, answered, unavailable("none"))
+
+    def _begun(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[Word],
+        answered: Callable[[Any], None],
+        reply: Any,
+    ) -> None:
+        if type(reply) is Undelivered:
+            reply = unavailable(reply.outcome)
+        elif type(reply) is RedisReplyError:
+            if reply.code in _NOT_BEGUN:
+                task = asyncio.get_running_loop().create_task(self.run(script, keys, args), name=script.name)
+                self._again.add(task)
+                task.add_done_callback(self._again.discard)
+                task.add_done_callback(partial(_tell_result, answered))
+                return
+            if self._topology is not None:
+                self._topology.redirected(reply)
+            reply = reply_failure(reply)
+        _tell(answered, reply)
 
     def _send(self, words: tuple[Word, ...], key: bytes, answered: Callable[[Any], None]) -> bool:
         node = None if self._topology is None else self._topology.node(key)
@@ -350,8 +391,13 @@ class Bus:
         self._timer = asyncio.get_running_loop().call_later(BEAT, self._beat)
 
 
-def _tell(receivers: Callable[[int | None], None], count: int | None) -> None:
+def _tell(callback: Callable[[Any], None], what: Any) -> None:
     try:
-        receivers(count)
+        callback(what)
     except Exception:
-        log.exception("a publisher's callback failed")
+        log.exception("a callback failed")
+
+
+def _tell_result(callback: Callable[[Any], None], task: asyncio.Task[Any]) -> None:
+    failure = unavailable("unknown") if task.cancelled() else task.exception()
+    _tell(callback, task.result() if failure is None else failure)

@@ -7,10 +7,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-import msgspec
-
-from ..broker.broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState
-from ..broker.memory import MemoryBroker, Settled
+from ..broker.broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState, Settled
+from ..broker.memory import MemoryBroker
 from .faults import Fault
 
 __all__ = ["BusEnd", "SandboxBroker"]
@@ -195,7 +193,7 @@ class SandboxBroker:
         newest = self._newest.get(envelope.channel)
         if newest is None or newest.epoch != head.epoch or head.offset > newest.offset:
             self._newest[envelope.channel] = head
-            self.published.append(msgspec.structs.replace(envelope, epoch=head.epoch, offset=head.offset))
+            self.published.append(envelope)
         return Settled(head)
 
     async def presence(self, channel: str) -> PresenceState:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from backchannel.broker.broker import Envelope, LogBounds, LogHead
 
 Make = Callable[..., Envelope]
@@ -129,6 +131,17 @@ async def test_a_repeated_append_gets_the_same_offset(end: Any, event: Make) -> 
     assert (await end.broker.head(CHANNEL)).offset == 3
 
 
+async def test_a_publication_that_is_repeated_at_once_is_one(end: Any, event: Make) -> None:
+    """Also among appends that travel together the same publication is appended and published once."""
+    await end.broker.listen(CHANNEL)
+    publications = ["p1", None, "p2", "p1", None, "p2", "p3"]
+
+    heads = await asyncio.gather(*[end.broker.append(event(CHANNEL, n), BOUNDS, p) for n, p in enumerate(publications)])
+
+    assert [head.offset for head in heads] == [1, 2, 3, 1, 4, 3, 5]
+    assert [e.data for e in await end.events(CHANNEL, 5)] == [b'{"n":%d}' % n for n in (0, 1, 2, 4, 6)]
+
+
 async def test_publications_are_told_apart_by_channel(end: Any, event: Make) -> None:
     """The same publication id on another channel is another publication."""
     await end.broker.append(event(CHANNEL), BOUNDS, "p1")
@@ -146,6 +159,19 @@ async def test_a_log_keeps_so_many_events(end: Any, event: Make) -> None:
     found, events = await end.broker.read(CHANNEL, 0, 10)
     assert found == head
     assert [e.offset for e in events] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_log_that_is_to_keep_fewer_lets_go_of_all_that_is_over(end: Any, event: Make, named: bool) -> None:
+    """A bound that became smaller holds from the next event on, however far above it the log is."""
+    many = LogBounds(10_000, 3600.0)
+    appends = [end.broker.append(event(CHANNEL, n), many, f"p{n}" if named else None) for n in range(2500)]
+    await asyncio.gather(*appends)
+
+    head = await end.broker.append(event(CHANNEL), LogBounds(3, 3600.0))
+
+    assert (head.offset, head.first) == (2501, 2499)
+    assert [e.offset for e in (await end.broker.read(CHANNEL, 0, 10))[1]] == [2499, 2500, 2501]
 
 
 async def test_a_log_keeps_events_so_long(end: Any, event: Make, eventually: Eventually) -> None:

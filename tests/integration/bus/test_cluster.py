@@ -89,6 +89,22 @@ async def test_moved_and_ask_are_followed(cluster: RedisCluster, open_bus: Any) 
     assert await asyncio.to_thread(to.command, "GET", key) == b"12"
 
 
+async def test_a_script_that_is_begun_follows_its_slot(cluster: RedisCluster, open_bus: Any) -> None:
+    """What needs no task until then is sent on all the same: while its slot moves, and after."""
+    bus = await open_bus(cluster.url)
+    key = bus.key("n", "begun")
+    slot = key_slot(key)
+    to = await asyncio.to_thread(next_node, cluster, slot)
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    await asyncio.to_thread(cluster.begin_move, slot, to)
+    for number in range(1, 4):
+        bus.begin(COUNT, [key], [], answers.put_nowait)
+        assert await answers.get() == number
+        if number == 2:
+            await asyncio.to_thread(cluster.finish_move, slot, to)
+    assert await asyncio.to_thread(to.command, "GET", key) == b"3"
+
+
 async def test_a_cluster_and_a_single_server_are_told_apart(
     cluster: RedisCluster, redis_server: RedisServer, open_bus: Any
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from backchannel.bus import RedisReplyError, Script
 from backchannel.telemetry.metrics import measure
 from backchannel.testing.services import RedisServer
+from backchannel_protocol import Refused
 
 ADD = Script.of(
     "add",
@@ -143,6 +144,27 @@ async def test_commands_and_scripts(server: RedisServer, open_bus: Any) -> None:
     assert caught.value.code == "WRONGTYPE"
     with pytest.raises(RedisReplyError, match=r"(?i)unknown.*command"):
         await bus.run(Script.of("bad", "return redis.call('NOSUCH')"), [key])
+
+
+async def test_a_script_that_is_begun_answers_its_callback(server: RedisServer, open_bus: Any) -> None:
+    """`begin` is `run` for a callback: an unknown script is sent whole, an error comes as what `run` raises."""
+    bus = await open_bus(server.url)
+    key = bus.key("list", "a")
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    fresh = Script.of("fresh", f"{ADD.text} -- {key!r}")
+    for _ in range(2):
+        bus.begin(fresh, [key], [b"x"], answers.put_nowait)
+    assert sorted([await answers.get(), await answers.get()]) == [1, 2]
+    bus.begin(fresh, [key], [b"x"], answers.put_nowait)
+    assert await answers.get() == 3
+    bus.begin(Script.of("bad", "return redis.call('NOSUCH')"), [key], [], answers.put_nowait)
+    assert isinstance(await answers.get(), RedisReplyError)
+    await bus.close()
+    bus.begin(fresh, [key], [b"x"], answers.put_nowait)
+    assert answers.empty()
+    refused = await answers.get()
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.outcome) == ("unavailable", "none")
 
 
 async def test_everything_of_a_tick_leaves_in_one_write(server: RedisServer, open_bus: Any, open_proxy: Any) -> None:
