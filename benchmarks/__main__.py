@@ -17,20 +17,42 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from benchmarks import call, connects, fanout, idle, latency, native, peers, servers, slow, storm, topology
+from benchmarks import (
+    call,
+    chat,
+    compression,
+    connects,
+    fanout,
+    growth,
+    idle,
+    latency,
+    mixed,
+    native,
+    peers,
+    servers,
+    slow,
+    storm,
+    topology,
+)
 from benchmarks.machine import machine
-from benchmarks.page import Results, judge, write_page
-from benchmarks.question import Answer, Cell, Figures, Question, spread
+from benchmarks.page import write_page
+from benchmarks.plot import short
+from benchmarks.question import BUSY, OWN, Answer, Figures, Question, spread
+from benchmarks.verdict import PeerFound, Results, judge, verdicts
 
 QUESTIONS: list[Question] = [
     fanout.QUESTION,
     latency.QUESTION,
     call.QUESTION,
+    chat.QUESTION,
     idle.QUESTION,
     connects.QUESTION,
+    topology.QUESTION,
+    growth.QUESTION,
+    compression.QUESTION,
+    mixed.QUESTION,
     storm.QUESTION,
     slow.QUESTION,
-    topology.QUESTION,
 ]
 
 _DOCS = Path(__file__).parent.parent / "docs"
@@ -67,12 +89,20 @@ async def _measure(questions: list[Question], chosen: argparse.Namespace) -> Res
     cells = [(question, cell) for question in questions for cell in question.cells(chosen.quick)]
     progress = _Progress(len(cells) * chosen.runs)
     runs: dict[tuple[str, str, str], list[Figures]] = {}
+    failed: dict[str, str] = {}
+    self_test = await native.self_test({"window": fanout.WINDOW, "join": fanout.WINDOW})
     for _ in range(chosen.runs):
         for question, cell in cells:
             progress.begin(f"{question.name}: {cell.workload}: {cell.server}")
             seconds = (1.0 if chosen.quick else question.seconds) * chosen.stretch
-            figures = await _run(cell, seconds)
-            if figures is not None:
+            try:
+                figures = await cell.run(seconds)
+            except (native.Broken, native.Failed, peers.PeerFailed, peers.Absent) as exc:
+                print(f"\n{cell.workload}: {cell.server}: no result: {exc}", file=sys.stderr)
+                if cell.server == OWN and isinstance(exc, native.Broken):
+                    raise SystemExit(1) from exc  # what it promised did not hold
+                failed[f"{question.name}, {cell.workload}, {cell.server}"] = str(exc).partition("\n")[0]
+            else:
                 runs.setdefault((question.name, cell.workload, cell.server), []).append(figures)
     progress.end()
     answers: dict[str, list[Answer]] = {}
@@ -82,50 +112,59 @@ async def _measure(questions: list[Question], chosen: argparse.Namespace) -> Res
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         quick=chosen.quick,
         runs=chosen.runs,
-        seconds=chosen.stretch * (1.0 if chosen.quick else 2.0),
+        stretch=chosen.stretch,
         machine=machine(),
         settings=servers.SETTINGS,
-        servers={name: _version(name) for name in peers.PEERS},
+        peers={name: _found(name) for name in peers.PEERS},
+        self_test=self_test,
         answers=answers,
+        failed=[f"{cell} ({why})" for cell, why in failed.items()],
     )
 
 
-async def _run(cell: Cell, seconds: float) -> Figures | None:
-    """What a cell measured; None, and a line that says why, where it could not or what it promised did not hold."""
+def _found(name: str) -> PeerFound:
+    peer = peers.PEERS[name]
     try:
-        return await cell.run(seconds)
-    except (native.Broken, native.Failed, peers.PeerFailed, peers.Absent) as exc:
-        print(f"\n{cell.workload}: {cell.server}: no result: {exc}", file=sys.stderr)
-        if cell.server == servers.OWN and isinstance(exc, native.Broken):
-            raise SystemExit(1) from exc
-        return None
-
-
-def _version(name: str) -> str:
-    try:
-        return peers.PEERS[name].version()
+        version, present = peer.version(), True
     except peers.Absent as exc:
-        return f"absent: {exc}"
+        version, present = f"absent: {exc}", False
+    return PeerFound(peer.title, version, dict(peer.settings), peer.why, present)
 
 
 def _print(results: Results, questions: list[Question]) -> None:
+    mood = "  (one short run: indicative only)" if results.quick else ""
     for question in questions:
         answers = results.answers.get(question.name, [])
-        print(f"\n{question.title}{'  (one short run: indicative only)' if results.quick else ''}")
+        print(f"\n{question.title}{mood}")
         for workload in dict.fromkeys(answer.workload for answer in answers):
             print(f"  {workload}")
             for answer in answers:
                 if answer.workload == workload:
                     figures = [
-                        f"{answer.figures[column.name].median:>12,.4g} {column.unit}"
+                        f"{short(answer.figures[column.name].median):>8} {f'{column.name}, {column.unit}':<22}"
                         for column in question.columns
                         if column.name in answer.figures
                     ]
-                    print(f"    {answer.server:<22}{'  '.join(figures)}")
-        for target in question.targets:
-            verdict = judge(target, answers, servers.OWN)
-            if verdict.figure is not None:
-                print(f"  {'met    ' if verdict.met else 'NOT MET'}  {verdict.text}: {verdict.figure:.3g}")
+                    busy = BUSY in answer.figures and answer.figures[BUSY].median > 0.95
+                    limit = "  (the generator may be the limit)" if busy else ""
+                    print(f"    {answer.server:<22}{'  '.join(figures).rstrip()}{limit}")
+    above = ", ".join(f"{name}={value}" for name, value in results.settings.items())
+    print(f"\nBackchannel runs with default settings and these limits, above the load: {above}")
+    test = results.self_test
+    print(
+        f"The generator takes {short(test.deliveries_per_second)} deliveries/s, where a server in C joins up to "
+        f"{test.join} of them in a send; {short(test.floor_deliveries_per_second)} is what one send for each gives."
+    )
+    print(f"\nTargets{mood}")
+    for question in questions:
+        for number, target in enumerate(question.targets):
+            verdict = judge(target, results, question)
+            here = "" if verdict.figure is None else short(verdict.figure)
+            mark = {True: "met", False: "NOT MET", None: "no figure"}[verdict.met]
+            title = "" if number else question.title
+            print(f"  {title:<32}{mark:<10}{here:>8}  {verdict.text}{verdict.why and f': {verdict.why}'}")
+    found = [verdict.met for verdict in verdicts(results, questions)]
+    print(f"{found.count(True)} of {len(found)} met.")
 
 
 async def main() -> None:
@@ -146,7 +185,7 @@ async def main() -> None:
     if chosen.json is not None:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2))
     if not chosen.quick and chosen.only is None:
-        print(f"\nWritten: {write_page(results, questions, _DOCS, servers.OWN)}")
+        print(f"\nWritten: {write_page(results, questions, _DOCS)}")
 
 
 if __name__ == "__main__":

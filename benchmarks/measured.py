@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from benchmarks import native, servers
 from benchmarks.native import Mark, Option, Result
+from benchmarks.question import BUSY
 from benchmarks.servers import Server, ServerOf
 
-__all__ = ["Used", "load", "milliseconds", "on_server"]
+__all__ = ["Used", "busy", "load", "milliseconds", "on_server"]
 
 
 class Used:
@@ -49,3 +50,8 @@ async def on_server(start: ServerOf, mode: str, options: Mapping[str, Option]) -
 def milliseconds(nanoseconds: int) -> float:
     """For tables."""
     return nanoseconds / 1e6
+
+
+def busy(result: Result) -> dict[str, float]:
+    """How busy the generator was, as a figure: where it was the limit, the page says so."""
+    return {BUSY: result.generator_busy}

@@ -115,6 +115,9 @@ class Result(Struct, frozen=True, kw_only=True):
     call_ns: Times | None = None
     """From the call, or from when it was due, to its answer."""
 
+    action_ns: tuple[Times | None, ...] = ()
+    """The same, of each line of the frames that members of rooms act by."""
+
     parallel: int = 0
     connections_per_second: float = 0.0
     connect_ns: Times | None = None

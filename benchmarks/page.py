@@ -1,108 +1,128 @@
-"""The page with the results: docs/benchmarks.md and its charts, from the JSON of one run and nothing else."""
+"""The page with the results: docs/benchmarks.md, its charts and its JSON, from one run and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from msgspec import Struct
+import msgspec
 
-from .plot import bars
-from .question import Answer, Column, Question, Target
+from .plot import bars, short
+from .question import BUSY, OWN, Answer, Column, Question, Spread
+from .verdict import PeerFound, Results, judge, verdicts
 
-__all__ = ["Results", "Verdict", "judge", "write_page"]
+__all__ = ["write_page"]
 
+_LIMIT = 0.95
+"""A generator that was busier than this may have been what was measured."""
 
-class Results(Struct):
-    """Everything that one run of the suite found."""
-
-    when: str
-    quick: bool
-    runs: int
-    seconds: float
-    machine: dict[str, str]
-    settings: dict[str, str]
-    """Settings of Backchannel that differ from the defaults."""
-    servers: dict[str, str]
-    """What was compared, and its version; or why it could not be."""
-    answers: dict[str, list[Answer]]
-    """By question."""
+_WIDEST = 5
+"""Figures side by side."""
 
 
-class Verdict(Struct):
-    """Whether a target is met."""
+def write_page(results: Results, questions: Sequence[Question], folder: Path) -> Path:
+    """Write `benchmarks.md` into the folder, and its charts and `results.json` into `benchmarks/` beside it.
 
-    text: str
-    figure: float | None
-    """The ratio, or the figure itself; None where the run has not measured it."""
-    met: bool | None
-
-
-def judge(target: Target, answers: list[Answer], own: str) -> Verdict:
-    """Hold a target against what was measured."""
-    found = {
-        answer.server: answer.figures[target.column].median
-        for answer in answers
-        if answer.workload == target.workload and target.column in answer.figures
-    }
-    figure = found.get(own)
-    if figure is not None and target.peer is not None:
-        other = found.get(target.peer)
-        figure = figure / other if other else None
-    if figure is None:
-        return Verdict(target.text, None, None)
-    met = (target.at_least is None or figure >= target.at_least) and (
-        target.at_most is None or figure <= target.at_most
-    )
-    return Verdict(target.text, figure, met)
-
-
-def write_page(results: Results, questions: list[Question], folder: Path, own: str) -> Path:
-    """Write `benchmarks.md` into the folder, and its charts into `benchmarks/` beside it; returns the page."""
-    charts = folder / "benchmarks"
-    charts.mkdir(parents=True, exist_ok=True)
-    for old in charts.glob("*.svg"):
+    Returns the page.
+    """
+    beside = folder / "benchmarks"
+    beside.mkdir(parents=True, exist_ok=True)
+    for old in beside.glob("*.svg"):
         old.unlink()
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `./scripts/bench`; nothing here is edited by hand. "
-        + (
-            f"Each figure is the median of {results.runs} runs of {results.seconds:g} s, and the line across a bar "
-            "goes from the least to the most of them."
-            if not results.quick
-            else "One short run of each: **indicative only**."
-        ),
-        "",
-        "All servers were measured in the same run, one after another and then again, each alone on one core, the load "
-        "on another. CPU is the kernel's accounting of the server's processes, and the figure to trust on a machine "
-        "that is shared. Each listener checks that no event was lost, doubled or reordered; a run in which one was has "
-        "no result.",
-        "",
-        f"Measured {results.when}, on:",
-        "",
-        "| | |",
-        "|---|---|",
-        *[f"| {name} | {value} |" for name, value in results.machine.items()],
-        "",
-        "Settings of Backchannel above the defaults: "
-        + ", ".join(f"`{name}={value}`" for name, value in results.settings.items())
-        + ".",
-        "",
-        "| server | version |",
-        "|---|---|",
-        *[f"| {name} | {value} |" for name, value in results.servers.items()],
-        "",
-    ]
+    (beside / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    lines = [*_head(results), *_targets(results, questions), *_method(results)]
     for question in questions:
-        answers = results.answers.get(question.name)
-        if answers:
-            lines += _section(question, answers, charts, own)
+        if answers := results.answers.get(question.name):
+            lines += _section(question, answers, beside, results)
     page = folder / "benchmarks.md"
     page.write_text("\n".join(lines))
     return page
 
 
-def _section(question: Question, answers: list[Answer], charts: Path, own: str) -> list[str]:
+def _head(results: Results) -> list[str]:
+    figures = (
+        "One short run of each: **indicative only**."
+        if results.quick
+        else f"Each figure is the median of {results.runs} runs, and below it the least and the most of them; in a "
+        "chart the line across a bar goes from the one to the other."
+    )
+    return [
+        "# Benchmarks",
+        "",
+        f"Written by `./scripts/bench`, {results.when}; nothing here is edited by hand. {figures} Everything that was "
+        "measured is in [results.json](benchmarks/results.json). [Performance](topics/performance.md) says how to "
+        "run it, and what costs what.",
+        "",
+    ]
+
+
+def _targets(results: Results, questions: Sequence[Question]) -> list[str]:
+    lines = ["## Targets", "", "| question | target | here | |", "|---|---|---|---|"]
+    for question in questions:
+        for number, target in enumerate(question.targets):
+            verdict = judge(target, results, question)
+            here = "" if verdict.figure is None else short(verdict.figure)
+            title = "" if number else question.title
+            lines.append(f"| {title} | {verdict.text} | {here} | {_MARKS[verdict.met]} {verdict.why} |")
+    found = [verdict.met for verdict in verdicts(results, questions)]
+    return [
+        *lines,
+        "",
+        f"{found.count(True)} of {len(found)} are met; what was not measured is not counted as met.",
+        "",
+    ]
+
+
+_MARKS = {True: "met", False: "**not met**", None: "not measured:"}
+
+
+def _method(results: Results) -> list[str]:
+    test = results.self_test
+    return [
+        "## How it was measured",
+        "",
+        "All servers were measured in the same run, one after another and then all again, each started anew and "
+        "alone on one core, the load on another, over loopback. Each is run as its own documentation advises. The "
+        "generator is C (`benchmarks/native`) and the same for all. For each listener it proves that no event was "
+        "lost, doubled or reordered, and for each call that it was answered once; a run in which that does not hold "
+        "has no result. CPU is the kernel's accounting of all of the server's processes, and the figure to trust on "
+        "a machine that is shared. The *floor* is a C program that makes one `send` per delivery and nothing else.",
+        "",
+        "**Is the generator the limit?** From a server in C that joins up to "
+        f"{test.join} deliveries in each `send` it took {short(test.deliveries_per_second)} deliveries/s, "
+        f"{test.times_the_floor:.1f} times what the floor gives without joining "
+        f"({short(test.floor_deliveries_per_second)}). Each run also tells how much of the time the generator had "
+        f"something to do; a table says so where that was more than {_LIMIT:.0%}.",
+        "",
+        "**What the method cannot show.** Over loopback the kernel does the receiver's TCP work while the sender "
+        "sends, and charges the sender: a write costs less on a real network, for all alike. There is no network and "
+        "no TLS here, and no compression but where it is named. The machine has few cores and shares them with "
+        "others: rates move more than CPU does, and ratios below about 1.2 are no difference. Peers have no tokens, "
+        "offsets, history, limits or metrics in these runs; ours has all of them. Where a server, its database, its "
+        "Redis and the load share the cores, the text says so.",
+        "",
+        "| machine | |",
+        "|---|---|",
+        *[f"| {name} | {value} |" for name, value in results.machine.items()],
+        "",
+        "Backchannel runs with its default settings, but for these limits, which are set above the load: "
+        + ", ".join(f"`{name}={value}`" for name, value in results.settings.items())
+        + ".",
+        "",
+        "The peers, each with what differs from its own defaults:",
+        "",
+        *[_peer(peer) for peer in results.peers.values()],
+        "",
+        *([f"No result in one of its runs or in all: {'; '.join(results.failed)}.", ""] if results.failed else []),
+    ]
+
+
+def _peer(peer: PeerFound) -> str:
+    settings = ", ".join(f"`{name}={value}`" for name, value in peer.settings.items())
+    return f"- **{peer.title}** {peer.version}. {settings + '. ' if settings else ''}{peer.why}"
+
+
+def _section(question: Question, answers: list[Answer], charts: Path, results: Results) -> list[str]:
     lines = [f"## {question.title}", "", question.text, ""]
     for workload in dict.fromkeys(answer.workload for answer in answers):
         here = [answer for answer in answers if answer.workload == workload]
@@ -113,32 +133,57 @@ def _section(question: Question, answers: list[Answer], charts: Path, own: str) 
             key=lambda row: row[1].median,
             reverse=first.better == "more",
         )
-        name = f"{question.name}-{''.join(c if c.isalnum() else '-' for c in workload)}.svg"
-        title = f"{workload}: {first.name}"
-        (charts / name).write_text(bars(title, first.unit, ranked, own))
-        lines += [f"**{workload}**", "", f"![{title}](benchmarks/{name})", "", *_table(columns, here, own), ""]
-    verdicts = [judge(target, answers, own) for target in question.targets]
-    if any(verdict.figure is not None for verdict in verdicts):
-        lines += ["| target | here | |", "|---|---|---|"]
-        lines += [
-            f"| {verdict.text} | {verdict.figure:.3g} | {'met' if verdict.met else '**not met**'} |"
-            for verdict in verdicts
-            if verdict.figure is not None
-        ]
-        lines.append("")
+        lines += [f"### {workload}", ""]
+        if len(ranked) > 1:
+            name = f"{question.name}-{''.join(c if c.isascii() and c.isalnum() else '-' for c in workload)}.svg"
+            title = f"{workload}: {first.name}"
+            (charts / name).write_text(bars(title, first.unit, ranked, OWN))
+            lines += [f"![{title}](benchmarks/{name})", ""]
+        lines += [*_table(columns, here), "", *_warning(here)]
     return lines
 
 
-def _table(columns: list[Column], answers: list[Answer], own: str) -> list[str]:
-    lines = [
-        "| server | " + " | ".join(f"{column.name}, {column.unit}" for column in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+def _table(columns: list[Column], answers: list[Answer]) -> list[str]:
+    """One line per server, or one per figure where those are many, so that no table is wider than a page.
+
+    Behind the first figure stands how many times better ours is, where others are compared.
+    """
+    first = columns[0]
+    own = next((answer.figures.get(first.name) for answer in answers if answer.server == OWN), None)
+    rows = [["server", *(f"{column.name}, {column.unit}" for column in columns)]]
     for answer in answers:
-        name = f"**{answer.server}**" if answer.server == own else answer.server
-        figures = [
-            f"{spread.median:,.4g} ({spread.least:,.4g} to {spread.most:,.4g})" if spread is not None else ""
-            for spread in (answer.figures.get(column.name) for column in columns)
-        ]
-        lines.append(f"| {name} | " + " | ".join(figures) + " |")
-    return lines
+        name = f"**{answer.server}**" if answer.server == OWN else answer.server
+        rows.append([name, *(_cell(answer.figures.get(column.name)) for column in columns)])
+    if own is not None and len(answers) > 1:
+        rows[0].insert(2, "ours is × as good")
+        for row, answer in zip(rows[1:], answers, strict=True):
+            row.insert(2, _ratio(own, answer.figures.get(first.name), first))
+    if len(columns) > _WIDEST:
+        rows = [list(row) for row in zip(*rows, strict=True)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|---" + "|--:" * (len(rows[0]) - 1) + "|", *lines[1:]]
+
+
+def _cell(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    if spread.least == spread.most:
+        return short(spread.median)
+    return f"{short(spread.median)}<br><sub>{short(spread.least)} to {short(spread.most)}</sub>"
+
+
+def _ratio(own: Spread | None, other: Spread | None, column: Column) -> str:
+    if own is None or other is None or own is other or not own.median or not other.median:
+        return ""
+    ratio = own.median / other.median
+    return f"{ratio if column.better == 'more' else 1 / ratio:.3g}"
+
+
+def _warning(answers: list[Answer]) -> list[str]:
+    busy = [answer.server for answer in answers if BUSY in answer.figures and answer.figures[BUSY].median > _LIMIT]
+    if not busy:
+        return []
+    return [
+        f"The generator was busy for more than {_LIMIT:.0%} of the time and may be the limit of: {', '.join(busy)}.",
+        "",
+    ]

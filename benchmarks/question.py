@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["Answer", "Cell", "Column", "Figures", "Question", "Spread", "Target", "spread"]
+__all__ = ["BUSY", "OWN", "Answer", "Cell", "Column", "Figures", "Question", "Spread", "Target", "spread"]
+
+OWN: Final = "Backchannel"
+"""What we are called in tables."""
+
+BUSY: Final = "generator"
+"""The figure of every cell that is no column: the share of the time in which the generator had something to do."""
 
 Figures = Mapping[str, float]
 """What one run of a cell measured, by column."""
-
-BACKCHANNEL = "backchannel"
 
 
 class Column(NamedTuple):
@@ -33,7 +37,7 @@ class Cell(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What one of our figures must be, as a ratio to a peer's in the same run, or by itself."""
+    """What one of our figures must be, as a ratio to another's in the same run, or by itself."""
 
     text: str
     workload: str
@@ -42,6 +46,10 @@ class Target(NamedTuple):
     """Whose figure it is divided by; None: it stands by itself."""
     at_least: float | None = None
     at_most: float | None = None
+    server: str = OWN
+    """Whose figure it is."""
+    difference: bool = False
+    """The peer's figure is taken off instead."""
 
 
 class Question(NamedTuple):
@@ -54,7 +62,7 @@ class Question(NamedTuple):
     cells: Callable[[bool], Sequence[Cell]]
     """What is asked; True: only what is quick."""
     targets: Sequence[Target] = ()
-    seconds: float = 2.0
+    seconds: float = 1.5
 
 
 class Spread(Struct, frozen=True):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from backchannel.auth.tokens import issue_token
 from backchannel.testing.services import PostgresServer, RedisServer, free_port
 from benchmarks import native, usage
 from benchmarks.peers import PEERS, Absent, PeerFailed, Running
+from benchmarks.question import OWN
 
 __all__ = [
     "FLOOR",
@@ -26,17 +29,19 @@ __all__ = [
     "Server",
     "ServerOf",
     "backchannel",
+    "chat",
+    "chat_topology",
     "floor",
     "installed",
     "peer",
     "peers",
+    "token",
     "tokens",
     "topology",
 ]
 
-OWN: Final = "Backchannel"
 FLOOR: Final = "floor"
-"""What these two are called in tables."""
+"""What it is called in tables."""
 
 SETTINGS: Final = {
     "calls": "1000000",
@@ -49,9 +54,10 @@ SETTINGS: Final = {
 
 _CORE: Final = 0
 """Where servers run; the load runs on another core."""
+_APP: Final = "benchmarks.app:app"
+_CHAT: Final = "backchannel.chat:app"
 _ROOT: Final = Path(__file__).parent.parent
 _SECRET: Final = "benchmark-secret-benchmark-secret-"
-_USERS: Final = 2000
 _TRIES: Final = 2
 
 
@@ -75,20 +81,27 @@ class Server(NamedTuple):
 ServerOf = Callable[[], AbstractAsyncContextManager[Server]]
 
 
-def tokens() -> Path:
+@functools.cache
+def tokens(count: int = 12_000) -> Path:
     """A file with one good token a line, for as many users."""
-    file = native.BUILD / "tokens"
     native.BUILD.mkdir(exist_ok=True)
-    secret = _SECRET.encode()
-    file.write_text("".join(f"{issue_token(secret, f'user{n}', lifetime=86_400)}\n" for n in range(_USERS)))
+    file = native.BUILD / f"tokens-{count}"
+    with tempfile.NamedTemporaryFile("w", dir=native.BUILD, delete=False) as made:
+        made.write("".join(f"{token(f'user{n}')}\n" for n in range(count)))
+    Path(made.name).replace(file)  # whoever reads an older one keeps it
     return file
 
 
+def token(user: str) -> str:
+    """A good token."""
+    return issue_token(_SECRET.encode(), user, lifetime=86_400)
+
+
 @contextlib.asynccontextmanager
-async def backchannel() -> AsyncIterator[Server]:
-    """The whole product in one process: tokens, offsets, recovery, limits, metrics."""
+async def backchannel(settings: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Server]:
+    """The whole product in one process: tokens, offsets, recovery, limits, metrics; with `settings` besides."""
     with tempfile.TemporaryDirectory(prefix="backchannel-bench-") as folder:
-        async with _process("serve", _CORE, {"data": folder, "port": "0"}) as (pid, port):
+        async with _process("serve", _CORE, {"data": folder, "port": "0", **settings}) as (pid, port):
             yield Server((port,), "backchannel", {"process": pid})
 
 
@@ -111,9 +124,33 @@ async def topology() -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def floor() -> AsyncIterator[Server]:
-    """One `send` per delivery in C, and nothing else."""
-    async with native.floor(cpu=_CORE) as running:
+async def chat() -> AsyncIterator[Server]:
+    """The chat app in one process with SQLite, which shares both cores with the load."""
+    with tempfile.TemporaryDirectory(prefix="backchannel-bench-") as folder:
+        async with _process("serve", None, {"data": folder, "port": "0"}, _CHAT) as (pid, port):
+            yield Server((port,), "backchannel", {"process": pid})
+
+
+@contextlib.asynccontextmanager
+async def chat_topology() -> AsyncIterator[Server]:
+    """The chat app in one gateway and one worker with Redis and a synced PostgreSQL; they share both cores with the
+    load."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        postgres = stack.enter_context(PostgresServer(durable=True))
+        around = {"redis": redis.url, "postgres": postgres.create_database()}
+        worker = _process("worker", None, {**around, "health_port": str(free_port())}, _CHAT)
+        worker_pid, _ = await stack.enter_async_context(worker)
+        gateway = _process("gateway", None, {**around, "port": "0"}, _CHAT)
+        gateway_pid, port = await stack.enter_async_context(gateway)
+        pids = {"gateway": gateway_pid, "worker": worker_pid, "redis": redis.pid, "postgres": postgres.pid}
+        yield Server((port,), "backchannel", pids)
+
+
+@contextlib.asynccontextmanager
+async def floor(join: int = 1) -> AsyncIterator[Server]:
+    """One `send` per delivery in C, or for up to `join` of them, and nothing else."""
+    async with native.floor(cpu=_CORE, join=join) as running:
         yield Server((running.port,), "floor", {"process": running.pid})
 
 
@@ -140,7 +177,9 @@ def _started(name: str) -> Running:
 
 
 @contextlib.asynccontextmanager
-async def _process(role: str, core: int | None, settings: Mapping[str, str]) -> AsyncIterator[tuple[int, int]]:
+async def _process(
+    role: str, core: int | None, settings: Mapping[str, str], app: str = _APP
+) -> AsyncIterator[tuple[int, int]]:
     """One process of ours: its pid, and the port that it told."""
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("BACKCHANNEL_")},
@@ -150,7 +189,7 @@ async def _process(role: str, core: int | None, settings: Mapping[str, str]) -> 
     }
     pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
     process = subprocess.Popen(
-        [*pinned, sys.executable, "-m", "backchannel.cli", role, "benchmarks.app:app"],
+        [*pinned, sys.executable, "-m", "backchannel.cli", role, app],
         cwd=_ROOT,
         env=environ,
         stdout=subprocess.PIPE,
@@ -158,20 +197,24 @@ async def _process(role: str, core: int | None, settings: Mapping[str, str]) -> 
         text=True,
     )
     assert process.stdout is not None
-    lines = []
+    lines: list[str] = []
+    drained: asyncio.Future[str] | None = None
     try:
         for line in process.stdout:
             lines.append(line)
             if (port := _port_in(line)) is not None:
                 break
         else:
-            raise SystemExit(f"The {role} did not start:\n" + "".join(lines))
-        drain = asyncio.get_running_loop().run_in_executor(None, process.stdout.read)
+            raise native.Failed(f"The {role} did not start:\n" + "".join(lines))
+        # A full pipe would stop it.
+        drained = asyncio.get_running_loop().run_in_executor(None, process.stdout.read)
         yield process.pid, port
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    await drain
+        if drained is not None:
+            await drained
+        process.stdout.close()
 
 
 def _port_in(line: str) -> int | None:
@@ -180,9 +223,9 @@ def _port_in(line: str) -> int | None:
     return int(digits) if found and digits else None
 
 
-def peers(quick: bool) -> dict[str, ServerOf]:
-    """The peers that are installed, by name; where it is quick, those that targets name first."""
-    return {name: peer(name) for name in PEERS if installed(name) and (not quick or name in _QUICK)}
+def peers(only: Collection[str] | None = None) -> dict[str, ServerOf]:
+    """The peers that are installed, by name, in the order of tables; `only` these of them."""
+    return {name: peer(name) for name in PEERS if installed(name) and (only is None or name in only)}
 
 
 def installed(name: str) -> bool:
@@ -192,6 +235,3 @@ def installed(name: str) -> bool:
     except Absent:
         return False
     return True
-
-
-_QUICK: Final = ("bun", "nats", "socketio", "starlette")

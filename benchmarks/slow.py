@@ -25,6 +25,7 @@ def _cells(quick: bool) -> Sequence[Cell]:
                 "cost": sum(used.each(result.deliveries).values()),
                 "told": result.slow_told,
                 "ended": result.slow_ended,
+                **measured.busy(result),
             }
 
         cells.append(Cell(f"1,000 listeners, {slow} more that do not read", OWN, run))

@@ -13,7 +13,7 @@ __all__ = ["QUESTION"]
 
 
 def _cells(quick: bool) -> Sequence[Cell]:
-    connections = 2000 if quick else 9500
+    connections = 2000 if quick else 10_000
 
     async def run(_seconds: float) -> Figures:
         result, _ = await measured.on_server(servers.backchannel, "storm", {"connections": connections})

@@ -1,5 +1,6 @@
 /* Backchannel over WebSocket, in JSON. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common.h"
@@ -60,18 +61,22 @@ static void opened(struct loop *loop, struct conn *conn)
 static void subscribe(struct loop *loop, struct conn *conn)
 {
     char text[256];
-    int size = snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"id\":%u,\"channel\":\"%s%u\"}", ++conn->last_id,
-                        loop->options->prefix, conn->channel);
-    ws_send(loop, conn, WS_TEXT, text, (size_t)size);
+    conn->awaited = loop->options->subscriptions;
+    for (unsigned i = 0; i < loop->options->subscriptions; i++) {
+        int size = snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"id\":%u,\"channel\":\"%s%u\"}", ++conn->last_id,
+                            loop->options->prefix, conn->channel + i);
+        ws_send(loop, conn, WS_TEXT, text, (size_t)size);
+    }
 }
 
 /* `subscribed` also comes for channels that the server adds itself, as the user's own. */
 static void subscribed(struct loop *loop, struct conn *conn, const char *data, size_t size)
 {
-    char channel[256], wanted[256], verdict[16] = "";
-    snprintf(wanted, sizeof wanted, "%s%u", loop->options->prefix, conn->channel);
+    char channel[256], verdict[16] = "";
+    size_t prefix = strlen(loop->options->prefix);
     if (conn->state != STATE_GREETING || conn->role != ROLE_LISTENER ||
-        !text_of(data, size, "channel", channel, sizeof channel) || strcmp(channel, wanted) != 0)
+        !text_of(data, size, "channel", channel, sizeof channel) || strncmp(channel, loop->options->prefix, prefix) != 0 ||
+        strtoul(channel + prefix, NULL, 10) - conn->channel >= loop->options->subscriptions)
         return;
     text_of(data, size, "verdict", verdict, sizeof verdict);
     if (conn->resume && strcmp(verdict, "recovered") != 0)
@@ -82,7 +87,8 @@ static void subscribed(struct loop *loop, struct conn *conn, const char *data, s
         if (!text_of(data, size, "epoch", conn->position->epoch, sizeof conn->position->epoch))
             die("backchannel: `subscribed` without an epoch: %.*s", (int)size, data);
     }
-    conn_ready(loop, conn);
+    if (conn->resume || --conn->awaited == 0)
+        conn_ready(loop, conn);
 }
 
 static void hear(struct loop *loop, struct conn *conn, const char *data, size_t size)
@@ -90,13 +96,13 @@ static void hear(struct loop *loop, struct conn *conn, const char *data, size_t 
     if (begins(data, size, "{\"type\":\"event\"")) {
         conn_delivery(loop, conn, data, size);
     } else if (begins(data, size, "{\"type\":\"reply\"")) {
-        if (loop->handlers.reply != NULL && conn->role == ROLE_CALLER)
+        if (loop->handlers.reply != NULL && conn->calls != NULL)
             loop->handlers.reply(loop, conn, dialect_id(data, size), NULL, 0);
     } else if (begins(data, size, "{\"type\":\"error\"")) {
         if (conn->state != STATE_READY)
             die("backchannel: connection %u was refused: %.*s", conn->number, (int)size, data);
         loop_refused(loop, data, size);
-        if (loop->handlers.reply != NULL && conn->role == ROLE_CALLER)
+        if (loop->handlers.reply != NULL && conn->calls != NULL)
             loop->handlers.reply(loop, conn, dialect_id(data, size), data, size);
         else
             die("backchannel: a publish was refused: %.*s", (int)size, data);

@@ -55,18 +55,24 @@ void feed_open(struct loop *loop, struct feed *feed, unsigned channels, unsigned
     conn_open_all(loop, feed->publishers, publishers, loop->options->parallel);
 }
 
-void feed_publish(struct loop *loop, struct feed *feed, uint32_t channel)
+struct stamp feed_expect(struct feed *feed, uint32_t channel)
 {
-    char payload[STAMP_LARGEST];
     struct feed_channel *to = &feed->channels[channel];
     struct stamp stamp = {.at = now_ns(), .number = to->next, .channel = channel};
-    stamp_write(payload, loop->options->payload, &stamp);
     to->left[to->next & (feed->ring - 1)] = feed->per_channel;
     to->next++;
     to->under_way++;
     feed->under_way++;
     if (feed->measuring)
         feed->publishes++;
+    return stamp;
+}
+
+void feed_publish(struct loop *loop, struct feed *feed, uint32_t channel)
+{
+    char payload[STAMP_LARGEST];
+    struct stamp stamp = feed_expect(feed, channel);
+    stamp_write(payload, loop->options->payload, &stamp);
     /* One channel always goes through the same publisher: there is no order across connections. */
     loop->options->dialect->publish(loop, &feed->publishers[channel % feed->publisher_count], channel, payload,
                                     loop->options->payload);
@@ -99,7 +105,7 @@ void feed_event(struct loop *loop, struct conn *conn, const struct stamp *stamp)
         return;
     of->under_way--;
     feed->under_way--;
-    if (feed->publishing && feed->window > 0)
+    if (feed->publishing && feed->window > 0 && (of->under_way == 0 || !loop->options->burst))
         fill_window(loop, feed, stamp->channel);
 }
 

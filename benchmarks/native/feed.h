@@ -41,6 +41,9 @@ struct verdict {
 void feed_open(struct loop *loop, struct feed *feed, unsigned channels, unsigned listeners, unsigned publishers,
                unsigned window, double rate, double seconds);
 
+/* Expect one more event on a channel, sent now: the stamp that it must carry. */
+struct stamp feed_expect(struct feed *feed, uint32_t channel);
+
 /* Publish the next of a channel, now. */
 void feed_publish(struct loop *loop, struct feed *feed, uint32_t channel);
 

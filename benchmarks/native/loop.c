@@ -69,8 +69,9 @@ static void watch(struct loop *loop, struct conn *conn, int operation)
 static unsigned port_of(const struct loop *loop, const struct conn *conn)
 {
     const struct options *options = loop->options;
-    return options->ports[conn->number % options->port_count] +
-           (conn->role == ROLE_PUBLISHER ? options->dialect->publisher_port : 0);
+    if (conn->role == ROLE_PUBLISHER)
+        return options->pub_ports[conn->number % options->pub_port_count] + options->dialect->publisher_port;
+    return options->ports[conn->number % options->port_count];
 }
 
 void conn_open(struct loop *loop, struct conn *conn)

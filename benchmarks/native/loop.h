@@ -34,6 +34,7 @@ struct conn {
     uint32_t token;    /* the number of its token */
     uint32_t channel;
     uint32_t last_id;  /* of its own requests */
+    uint32_t awaited;  /* subscriptions that are not answered */
     uint64_t began;    /* when connect() was called */
     char *tail;        /* the beginning of a message whose rest is under way */
     char *piece;       /* the same, of a stream inside WebSocket messages */

@@ -23,7 +23,8 @@ int main(int count, char **words)
         int (*run)(const struct options *options);
     } modes[] = {
         {"fanout", mode_fanout}, {"latency", mode_latency},   {"slow", mode_slow},   {"calls", mode_calls},
-        {"idle", mode_idle},     {"connects", mode_connects}, {"storm", mode_storm}, {"self-test", mode_self_test},
+        {"mixed", mode_mixed},   {"idle", mode_idle},         {"connects", mode_connects}, {"storm", mode_storm},
+        {"self-test", mode_self_test},
     };
     struct options options;
     options_read(&options, count, words);

@@ -1,4 +1,5 @@
-/* calls: asked, answered, matched by id; as fast as the answers come, or at a fixed rate; with or without events. */
+/* calls: asked, answered, matched by id; as fast as the answers come, or at a fixed rate; with or without events, which
+ * are published beside the calls, or caused by them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 #include "template.h"
 #include "websocket.h"
 
+#define UNSEEN 65536u /* calls of one channel whose events may be on their way at once */
+
 /* One place for a call on a connection. Its id is place + 1 + K times the round, so that an answer finds its place. */
 struct place {
     uint64_t id; /* 0: free */
@@ -20,6 +23,7 @@ struct place {
 struct calls {
     const struct options *options;
     struct template template;
+    bool heard; /* each call causes an event, known by the stamp in its frame */
     char *frame;
     struct conn *callers;
     struct place *places;
@@ -42,7 +46,13 @@ static void ask(struct loop *loop, struct calls *calls, size_t index, uint64_t a
     /* Small ids belong to the greeting; whole rounds keep the places apart. */
     place->id = (++place->round + 10) * in_flight + index % in_flight + 1;
     place->at = at;
-    size_t size = template_fill(&calls->template, calls->frame, place->id, conn->number);
+    struct stamp stamp = {0};
+    if (calls->heard) {
+        if (loop->feed->under_way == 0)
+            loop->feed->progress = now_ns(); /* the wait for a delivery begins here */
+        stamp = feed_expect(loop->feed, conn->channel);
+    }
+    size_t size = template_fill(&calls->template, calls->frame, place->id, conn->number, &stamp);
     ws_send(loop, conn, WS_TEXT, calls->frame, size);
     calls->under_way++;
 }
@@ -121,12 +131,13 @@ static void open_callers(struct loop *loop, struct calls *calls)
     calls->callers = must_zero(options->connections, sizeof *calls->callers);
     calls->places = must_zero(calls->place_count, sizeof *calls->places);
     calls->free_ring = must_zero(calls->place_count, sizeof *calls->free_ring);
-    template_read(&calls->template, options->frame_file);
     calls->frame = must_alloc(NULL, calls->template.size);
     for (unsigned i = 0; i < options->connections; i++) {
         struct conn *conn = &calls->callers[i];
         conn->role = ROLE_CALLER;
         conn->number = conn->token = conn->channel = i;
+        if (calls->heard)
+            conn->channel = i % options->channels;
         conn->calls = &calls->places[(size_t)i * options->in_flight];
     }
     conn_open_all(loop, calls->callers, options->connections, options->parallel);
@@ -157,17 +168,24 @@ int mode_calls(const struct options *options)
     calls.rate = options->rate;
     loop.mode = &calls;
     loop.handlers = (struct handlers){.reply = replied, .event = feed_event};
-    bool events = options->background > 0;
-    need_files((size_t)options->connections + (events ? (size_t)options->listeners + options->publishers : 0));
-    if (events)
-        feed_open(&loop, &feed, 1, options->listeners, options->publishers, 0, options->background,
+    template_read(&calls.template, options->frame_file);
+    calls.heard = calls.template.has_stamp;
+    bool beside = options->background > 0, events = beside || calls.heard;
+    if (beside && calls.heard)
+        die("events are caused by the calls, or published beside them: leave out @STAMP@ or --background-rate");
+    unsigned channels = calls.heard ? options->channels : 1;
+    need_files((size_t)options->connections + (events ? (size_t)channels * options->listeners + options->publishers : 0));
+    if (beside)
+        feed_open(&loop, &feed, channels, options->listeners, options->publishers, 0, options->background,
                   options->warmup + options->seconds);
+    else if (calls.heard) /* a call is under way until its event is there, which may be later than its answer */
+        feed_open(&loop, &feed, channels, options->listeners, 0, channels * UNSEEN, 0, 0);
     open_callers(&loop, &calls);
-    if (events)
+    if (beside)
         feed_start(&loop, &feed);
     start(&loop, &calls);
     run(&loop, &calls, options->warmup);
-    uint64_t from = now_ns();
+    uint64_t from = now_ns(), idle = loop.idle;
     if (events)
         feed_measure(&loop, &feed); /* marks the begin as well */
     else
@@ -175,6 +193,7 @@ int mode_calls(const struct options *options)
     calls.measuring = true;
     run(&loop, &calls, options->seconds);
     double seconds = (double)(now_ns() - from) / 1e9;
+    idle = loop.idle - idle;
     calls.measuring = calls.calling = false;
     if (events)
         feed_stop(&loop, &feed);
@@ -186,12 +205,15 @@ int mode_calls(const struct options *options)
     result_begin(options);
     if (events) {
         verdict = feed_prove(&feed);
+        if (calls.heard)
+            verdict.reordered = 0; /* there is no order across the connections of those who call */
         feed_result(&feed, &verdict);
     } else {
         result_real("seconds", seconds);
         result_number("lost", calls.under_way);
         result_number("doubled", calls.unknown);
         result_number("reordered", 0);
+        result_real("generator_busy", 1 - (double)idle / 1e9 / seconds);
     }
     result_number("connections", options->connections);
     result_number("in_flight", options->in_flight);

@@ -31,7 +31,7 @@ int mode_idle(const struct options *options)
     for (size_t i = 0; i < options->connections; i++) {
         conns[i].role = ROLE_LISTENER;
         conns[i].number = conns[i].token = (uint32_t)i;
-        conns[i].channel = (uint32_t)(i % options->channels);
+        conns[i].channel = (uint32_t)(options->subscriptions > 1 ? i * options->subscriptions : i % options->channels);
     }
     uint64_t began = now_ns();
     conn_open_all(&loop, conns, options->connections, options->parallel);
@@ -101,9 +101,10 @@ int mode_connects(const struct options *options)
     connects_run(&loop, &connects, options->warmup);
     result_mark(options, "begin");
     connects.measuring = true;
-    uint64_t from = now_ns();
+    uint64_t from = now_ns(), idle = loop.idle;
     connects_run(&loop, &connects, options->seconds);
     uint64_t to = now_ns();
+    idle = loop.idle - idle;
     result_mark(options, "end");
     for (unsigned i = 0; i < options->parallel; i++)
         conn_close(&loop, &conns[i]);
@@ -113,6 +114,7 @@ int mode_connects(const struct options *options)
     result_number("parallel", options->parallel);
     result_real("seconds", seconds);
     result_real("connections_per_second", (double)connects.count / seconds);
+    result_real("generator_busy", 1 - (double)idle / 1e9 / seconds);
     result_times("connect_ns", &connects.times);
     result_end();
     return EXIT_PROVEN;

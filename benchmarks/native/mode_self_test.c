@@ -58,7 +58,8 @@ static struct measured measure(const struct options *given, unsigned join)
     struct loop loop;
     struct feed *feed = must_zero(1, sizeof *feed);
     pid_t child = start_floor(given, join, &options.ports[0]);
-    options.port_count = 1;
+    options.port_count = options.pub_port_count = 1;
+    options.pub_ports[0] = options.ports[0];
     options.dialect = &dialect_floor;
     loop_init(&loop, &options);
     loop.handlers.event = feed_event;

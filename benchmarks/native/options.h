@@ -14,10 +14,13 @@ struct options {
     const struct dialect *dialect;
     unsigned ports[MAX_PORTS];
     unsigned port_count;
+    unsigned pub_ports[MAX_PORTS]; /* where publishers connect, if not there */
+    unsigned pub_port_count;
     unsigned channels;    /* numbered from 0 */
     unsigned listeners;   /* of each channel */
     unsigned publishers;  /* connections that publish */
     unsigned window;      /* publishes under way, over all channels */
+    unsigned subscriptions; /* of each idle connection */
     unsigned connections; /* callers, idle or returning connections */
     unsigned in_flight;   /* calls under way on each */
     unsigned parallel;    /* connections being opened at once */
@@ -35,6 +38,7 @@ struct options {
     const char *prefix, *event;
     const char *frame_file, *tokens_file, *floor;
     int cpu;
+    bool burst; /* a window leaves at once, and the next one when all of it has come */
     bool spin, marks, verbose;
 };
 

@@ -41,15 +41,32 @@ void result_text(const char *name, const char *value)
     text(value);
 }
 
-void result_times(const char *name, const struct histogram *times)
+static void print_times(const struct histogram *times)
 {
     if (times->count == 0) {
-        printf(",\"%s\":null", name);
+        printf("null");
         return;
     }
-    printf(",\"%s\":{\"p50\":%" PRIu64 ",\"p90\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "}",
-           name, histogram_at(times, 0.5), histogram_at(times, 0.9), histogram_at(times, 0.99), histogram_at(times, 0.999),
+    printf("{\"p50\":%" PRIu64 ",\"p90\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "}",
+           histogram_at(times, 0.5), histogram_at(times, 0.9), histogram_at(times, 0.99), histogram_at(times, 0.999),
            times->max);
+}
+
+void result_times(const char *name, const struct histogram *times)
+{
+    printf(",\"%s\":", name);
+    print_times(times);
+}
+
+void result_times_list(const char *name, const struct histogram *times, size_t count)
+{
+    printf(",\"%s\":[", name);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            putchar(',');
+        print_times(&times[i]);
+    }
+    putchar(']');
 }
 
 void result_refusals(const struct loop *loop)

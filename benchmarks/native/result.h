@@ -19,6 +19,9 @@ void result_text(const char *name, const char *value);
 /* p50, p90, p99, p999 and max, in nanoseconds; null if there are none. */
 void result_times(const char *name, const struct histogram *times);
 
+/* The same of several, in a list. */
+void result_times_list(const char *name, const struct histogram *times, size_t count);
+
 /* How many requests were refused and why the first one was. */
 void result_refusals(const struct loop *loop);
 

@@ -15,6 +15,11 @@ struct stamp {
     uint32_t channel;
 };
 
+#define STAMP_TEXT 30 /* characters of the text that is found and read */
+
+/* Write that text alone, without quotes and without an end. */
+void stamp_text(char *out, const struct stamp *stamp);
+
 /* Write a payload of exactly `size` bytes (STAMP_SMALLEST to STAMP_LARGEST) to `out`. */
 void stamp_write(char *out, size_t size, const struct stamp *stamp);
 

@@ -11,7 +11,7 @@
 #define LARGEST (256u * 1024u)
 #define WIDEST 40u /* what a mark can turn into */
 
-static char *read_all(const char *path)
+char *template_file(const char *path)
 {
     FILE *file = fopen(path, "r");
     if (file == NULL)
@@ -27,14 +27,15 @@ static char *read_all(const char *path)
     return text;
 }
 
-void template_read(struct template *template, const char *path)
+void template_parse(struct template *template, char *text, const char *path)
 {
     static const struct {
         const char *name;
         int mark;
-    } marks[] = {{"@ID@", MARK_ID}, {"@KEY@", MARK_KEY}, {"@CALLER@", MARK_CALLER}};
+    } marks[] = {{"@ID@", MARK_ID}, {"@KEY@", MARK_KEY}, {"@CALLER@", MARK_CALLER}, {"@CHANNEL@", MARK_CHANNEL},
+                 {"@STAMP@", MARK_STAMP}};
     memset(template, 0, sizeof *template);
-    template->text = read_all(path);
+    template->text = text;
     int has_id = 0;
     for (const char *at = template->text;;) {
         const char *nearest = NULL;
@@ -55,6 +56,7 @@ void template_read(struct template *template, const char *path)
         if (nearest == NULL)
             break;
         has_id |= marks[which].mark == MARK_ID;
+        template->has_stamp |= marks[which].mark == MARK_STAMP;
         template->parts[template->count++].mark = marks[which].mark;
         at = nearest + strlen(marks[which].name);
     }
@@ -63,7 +65,12 @@ void template_read(struct template *template, const char *path)
         die("the frame in %s has no @ID@: the answers could not be told apart", path);
 }
 
-size_t template_fill(const struct template *template, char *out, uint64_t id, uint32_t caller)
+void template_read(struct template *template, const char *path)
+{
+    template_parse(template, template_file(path), path);
+}
+
+size_t template_fill(const struct template *template, char *out, uint64_t id, uint32_t caller, const struct stamp *stamp)
 {
     static uint64_t run, keys;
     if (run == 0)
@@ -82,6 +89,13 @@ size_t template_fill(const struct template *template, char *out, uint64_t id, ui
             break;
         case MARK_CALLER:
             wrote = snprintf(out + used, WIDEST, "%" PRIu32, caller);
+            break;
+        case MARK_CHANNEL:
+            wrote = snprintf(out + used, WIDEST, "%" PRIu32, stamp->channel);
+            break;
+        case MARK_STAMP:
+            stamp_text(out + used, stamp);
+            wrote = STAMP_TEXT;
             break;
         case MARK_NONE:
             break;

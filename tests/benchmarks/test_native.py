@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from benchmarks import native
+from benchmarks.fanout import WHOLE_FRAME
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -185,7 +186,7 @@ async def test_the_help_names_every_option() -> None:
     named = set(re.findall(r"--[a-z-]+", text)) - {"--help"}
     taken = set(re.findall(r'\{"([a-z-]+)", [A-Z_]+,', (native.SOURCES / "options.c").read_text())) - {"help"}
     assert named == {f"--{name}" for name in taken}
-    for mode in ("fanout", "latency", "calls", "idle", "connects", "storm", "slow"):
+    for mode in ("fanout", "latency", "calls", "mixed", "idle", "connects", "storm", "slow"):
         assert re.search(rf"^  {mode} ", text, re.MULTILINE)
 
 
@@ -196,6 +197,10 @@ async def test_the_help_names_every_option() -> None:
         ("fanout", {"dialect": "morse"}, "there is no dialect `morse`"),
         ("calls", {}, "--frame is missing"),
         ("storm", {"dialect": "bun"}, "bun cannot resume"),
+        ("mixed", {}, "--frame is missing"),
+        ("idle", {"dialect": "bun", "subscriptions": 2}, "for backchannel, not for bun"),
+        ("fanout", {"subscriptions": 2}, "--subscriptions is for idle"),
+        ("fanout", {"pub_port": "0"}, "--port and --pub-port must be"),
         ("dance", {}, "there is no mode `dance`"),
         ("fanout", {"tokens": "no-such-file"}, "cannot read the tokens"),
     ],
@@ -242,6 +247,30 @@ async def test_fanout(port: int, tokens: Path, channels: int, listeners: int) ->
     assert 0 < found.latency_ns.p50 <= found.latency_ns.p99 <= found.latency_ns.max < 10e9
     assert [mark.mark for mark in marks] == ["begin", "end"]
     assert (marks[1].at - marks[0].at) / 1e9 == pytest.approx(found.seconds, abs=0.05)
+
+
+async def test_a_burst_is_joined_whatever_the_number_of_listeners(port: int, tokens: Path) -> None:
+    """With --burst as many events leave together as the window holds, the next ones when all of them have come."""
+    found = await ask(
+        "fanout", port, listeners=LISTENERS, window=8, burst=True, tokens=tokens, prefix="bench:burst-", warmup=0.0
+    )
+    assert (found.lost, found.doubled, found.reordered) == (0, 0, 0)
+    assert found.published % 8 == 0
+    assert found.deliveries_per_recv == pytest.approx(8, abs=1)
+
+
+async def test_publishers_may_connect_elsewhere(port: int, tokens: Path) -> None:
+    """With --pub-port only listeners use --port; a publisher that cannot connect is named with its own port."""
+    with pytest.raises(native.Failed, match=r"127\.0\.0\.1:1:"):
+        await ask("fanout", port, listeners=1, pub_port=1, tokens=tokens, prefix="bench:elsewhere-")
+    found = await ask("fanout", port, listeners=1, pub_port=port, tokens=tokens, prefix="bench:elsewhere-")
+    assert found.lost == 0
+
+
+async def test_the_whole_frame_is_what_peers_send_as_well(port: int, tokens: Path) -> None:
+    """The page compares equal bytes: our event with 100 bytes of data is as long as it says."""
+    found = await ask("fanout", port, listeners=1, tokens=tokens)
+    assert found.bytes_per_delivery == pytest.approx(WHOLE_FRAME + 4, abs=8)
 
 
 async def test_latency(port: int, tokens: Path) -> None:
@@ -308,6 +337,17 @@ async def test_idle(port: int, tokens: Path) -> None:
     async with native.idle(port, 30, {"tokens": tokens, "prefix": "bench:idle-"}) as held:
         assert held.result.connections == 30
         assert held.result.seconds > 0
+
+
+async def test_idle_with_many_subscriptions(port: int, tokens: Path) -> None:
+    """Each connection listens to so many channels of its own before it counts as there."""
+    options: dict[str, native.Option] = {"tokens": tokens, "prefix": "bench:many-", "subscriptions": 7}
+    async with native.idle(port, 5, options) as held:
+        assert held.result.connections == 5
+        found = await ask(
+            "fanout", port, channels=1, listeners=1, tokens=tokens, prefix="bench:many-", warmup=0.0, window=1
+        )
+        assert found.lost == 0
 
 
 async def test_connects(port: int, tokens: Path) -> None:
