@@ -22,10 +22,9 @@ from .limits import MAX_INTEGER
 __all__ = ["scan_json", "scan_msgpack"]
 
 # A number out of range has sixteen digits in a row or an exponent of three. Both are looked for in
-# a copy in which every digit is 0, every exponent's letter e, and every other byte a space.
-_SHAPE: Final = bytes(
-    ord("0") if byte in b"0123456789" else ord("e") if byte in b"eE" else ord(" ") for byte in range(256)
-)
+# a copy in which every digit is 0, every exponent's letter e, every opening bracket [, and every other byte a space.
+_SHAPES: Final = {**dict.fromkeys(b"0123456789", b"0"), **dict.fromkeys(b"eE", b"e"), **dict.fromkeys(b"{[", b"[")}
+_SHAPE: Final = b"".join([_SHAPES.get(byte, b" ") for byte in range(256)])
 _LONG_INTEGER: Final = b"0" * 16
 _LONG_EXPONENT: Final = b"0e000"
 
@@ -47,10 +46,15 @@ def scan_json(data: bytes, nesting: int) -> None:
             data.decode()
         except UnicodeDecodeError:
             raise Malformed("A string is not valid UTF-8.") from None
-    if data.count(b"{") + data.count(b"[") <= nesting:
-        shape = data.translate(_SHAPE, b"+")
-        if _LONG_INTEGER not in shape and _LONG_EXPONENT not in shape:
-            return
+    size = len(data)
+    shape = data.translate(_SHAPE, b"+")
+    # Each look at the bytes costs as much as decoding some of them, so a short text is spared what it has no room for.
+    if (
+        (size <= nesting or shape.count(b"[") <= nesting)
+        and (size < 16 or _LONG_INTEGER not in shape)
+        and _LONG_EXPONENT not in shape
+    ):
+        return
     depth = 0
     for match in _JSON_TOKEN.finditer(data):
         token = match.group()

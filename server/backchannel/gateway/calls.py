@@ -31,10 +31,14 @@ Encoding = Literal["json", "msgpack"]
 class _Route:
     """What the gateway needs to know of one name."""
 
-    __slots__ = ("declaration", "fields", "readers")
+    __slots__ = ("declaration", "fields", "is_command", "kind", "readers", "timeout")
 
-    def __init__(self, declaration: RequestDeclaration) -> None:
+    def __init__(self, declaration: RequestDeclaration, timeout: float) -> None:
         self.declaration = declaration
+        self.kind = declaration.kind
+        self.is_command = declaration.kind == "command"
+        self.timeout = declaration.timeout or timeout
+        """How long it may take."""
         self.fields = declaration.lane
         self.readers: dict[str, Any] = {}
         if declaration.lane:
@@ -68,9 +72,8 @@ class Calls:
         flush_soon: Callable[[Connection], None],
     ) -> None:
         self._relay = relay
-        self._timeout = handler_timeout
         self._next_id = next_id
-        self._routes = {name: _Route(declaration) for name, declaration in app.requests.items()}
+        self._routes = {name: _Route(declaration, handler_timeout) for name, declaration in app.requests.items()}
         self._flush_soon = flush_soon
 
     def declaration(self, name: str) -> RequestDeclaration | None:
@@ -98,21 +101,20 @@ class Calls:
         route = self._routes.get(name)
         if route is None:
             raise Refused("not_found", f"There is no command or query {name!r}.")
-        if not principal.may("call", name):
+        if principal.caps is not None and not principal.may("call", name):
             raise Refused("forbidden", f"The token's caps do not include call:{name}.")
-        declaration = route.declaration
-        allowed = declaration.timeout or self._timeout
+        is_command = route.is_command
         return Request(
             id=self._next_id(),
-            kind=declaration.kind,
+            kind=route.kind,
             name=name,
             data=data,
             encoding=encoding,
             principal=principal,
             connection=connection,
-            lane=route.lane(principal, data, encoding) if declaration.kind == "command" else "",
-            key=key if declaration.kind == "command" else None,
-            timeout=allowed if timeout is None else min(timeout, allowed),
+            lane=route.lane(principal, data, encoding) if is_command else "",
+            key=key if is_command else None,
+            timeout=route.timeout if timeout is None or timeout > route.timeout else timeout,
         )
 
     def call(self, connection: Connection, effect: e.Relay) -> None:
@@ -139,9 +141,11 @@ class Calls:
         self._relay.send(request, partial(self._replied, connection, effect.id))
 
     def _replied(self, connection: Connection, call_id: int, reply: Reply) -> None:
-        if connection.calls is not None:
-            connection.calls.pop(call_id, None)
-            connection.calls = connection.calls or None
+        calls = connection.calls
+        if calls is not None:
+            calls.pop(call_id, None)
+            if not calls:
+                connection.calls = None
         if connection.gone:
             return
         session = connection.session

@@ -59,6 +59,9 @@ class MemoryRelay:
         self._tick = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
+        self.replied: Callable[[], None] = _nobody
+        """Called when replies that came together were all given out, so that what they cause leaves at once, together:
+        one turn of the loop later, a sweep of a fan-out may come before them."""
         # Written on the worker's loop, read on both.
         self._worker: _Worker | None = None
 
@@ -116,6 +119,7 @@ class MemoryRelay:
             entry = waiting.pop(reply.id, None)
             if entry is not None:
                 _answer(entry[1], reply)
+        self.replied()
 
     def _sweep_from(self, deadline: float) -> None:
         if self._sweeper is not None:
@@ -195,6 +199,10 @@ class MemoryRelay:
         if worker is not None:
             for request_id in request_ids:
                 worker.cancel(request_id)
+
+
+def _nobody() -> None:
+    """Nobody wants to know when replies were given out."""
 
 
 def _answer(on_reply: Callable[[Reply], None], reply: Reply) -> None:

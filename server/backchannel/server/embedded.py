@@ -66,17 +66,17 @@ class Server(Front):
         watch = RevocationWatch(revocations.since, lifetime=settings.token_lifetime)
         await watch.start()
         self._stack.push_async_callback(watch.close)
-        await self._serve(
-            Gateway(
-                self._served,
-                relay=relay,
-                broker=broker,
-                log_reader=reader,
-                authenticator=self._authenticator(keys.holder, watch.check),
-                options=gateway_options(settings),
-                revocations=watch,
-            )
+        gateway = Gateway(
+            self._served,
+            relay=relay,
+            broker=broker,
+            log_reader=reader,
+            authenticator=self._authenticator(keys.holder, watch.check),
+            options=gateway_options(settings),
+            revocations=watch,
         )
+        relay.replied = gateway.flush
+        await self._serve(gateway)
 
     async def _open_beside(self) -> tuple[ApiKeys, Revocations]:
         """What the gateway reads of the database that the worker has brought up to date."""

@@ -22,6 +22,11 @@ _log = get_logger(__name__)
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
+_YOUNG: Final = 5_000
+"""Objects made since the collector's last look, at which it looks again. A batch of commands makes more than Python's
+700 several times over, and nearly all of them are gone with it. (Measured: 7 % of a command's CPU; 20,000 gain nothing
+more, since memory is used again later.)"""
+
 
 class Process(ABC):
     """One process's parts. Use it on one event loop: `start`, then `run` until a signal, or `stop`."""
@@ -49,6 +54,7 @@ class Process(ABC):
         # What was made so far stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
 
     async def run(self, started: Callable[[], None] | None = None) -> None:
         """Serve until SIGTERM, SIGINT or `end`, then drain and stop. A second signal stops at once.

@@ -12,7 +12,7 @@ class Bucket:
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate = rate
-        self._burst = float(burst)
+        self._burst = burst
         self._level = float(burst)
         self._at = now
 

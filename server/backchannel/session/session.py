@@ -118,11 +118,12 @@ class Session:
                 return refused
         if kind not in TAKEN[self.state]:
             return [_refuse(request_id, self._untimely(kind))]
-        if request_id is not None and kind is not f.Cancel:
-            if self._is_open(request_id):
+        open_requests = self._open
+        if open_requests is not None and request_id is not None and kind is not f.Cancel:
+            if request_id in open_requests:
                 # REQ-3: the request that is open goes on, so this one is answered without touching it.
                 return [_refuse(request_id, Malformed(f"Id {request_id} belongs to a request that is still open."))]
-            if self._open is not None and len(self._open) >= self.limits.open_requests:
+            if len(open_requests) >= self.limits.open_requests:
                 return [
                     _refuse(
                         request_id,
@@ -380,7 +381,7 @@ class Session:
 
     def answered(self, request_id: int, data: bytes, positions: dict[str, int] | None = None) -> Effects:
         """A request succeeded; `data` is in the connection's encoding."""
-        if not self._is_open(request_id):
+        if self._open is None or request_id not in self._open:
             return []
         self._closed(request_id)
         return [e.Send(f.Reply(id=request_id, data=Raw(data), positions=positions or None))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,7 +28,6 @@ class RequestContext:
 
     __slots__ = (
         "_log",
-        "api_key",
         "app",
         "channels",
         "connection",
@@ -50,16 +49,20 @@ class RequestContext:
         self.principal: Final = principal
         self.app: str = runtime.tenant
         self.user: str = principal.user
-        self.api_key: str | None = principal.api_key
         self.channels: Sequence[str] = principal.channels
         self.key: str | None = request.key
         self.connection: str | None = request.connection or None
         self.now: int = runtime.clock()
-        self.errors: frozenset[str] = frozenset(work.declaration.errors)
+        self.errors: Collection[str] = work.declaration.errors
         """The codes that the handler, and those that it called, may refuse with."""
         self.open = True
         """Whether the handler is still running; what is declared later would be lost."""
         self._log: FilteringBoundLogger | None = None
+
+    @property
+    def api_key(self) -> str | None:
+        """The id of the API key that asks."""
+        return self.principal.api_key
 
     @property
     def log(self) -> FilteringBoundLogger:
@@ -101,5 +104,5 @@ class RequestContext:
                 value = msgspec.convert(data, declaration.cls)
             except msgspec.ValidationError as exc:
                 raise Refused("invalid", f"{exc}.") from None
-        self.errors |= frozenset(declaration.errors)
+        self.errors = {*self.errors, *declaration.errors}
         return declaration, value

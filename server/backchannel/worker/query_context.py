@@ -64,13 +64,21 @@ class SnapshotDatabase:
 class QueryContext(RequestContext):
     """One query being handled."""
 
-    __slots__ = ("db", "positions")
+    __slots__ = ("positions", "used")
 
     def __init__(self, runtime: Runtime, work: Work) -> None:
         super().__init__(runtime, work)
-        self.db: SnapshotDatabase = SnapshotDatabase(runtime)
+        self.used: SnapshotDatabase | None = None
+        """The database, if the handler has asked for it; to be closed."""
         self.positions: dict[str, int] = {}
         """What is told in the reply's `positions`."""
+
+    @property
+    def db(self) -> SnapshotDatabase:
+        """Reads of one snapshot."""
+        if self.used is None:
+            self.used = SnapshotDatabase(self.runtime)
+        return self.used
 
     async def position(self, channel: str) -> int:
         """The channel's newest offset in the snapshot; told in the reply's `positions`."""

@@ -52,12 +52,21 @@ class QueryRunner:
         self._stopping = False
 
     def add(self, work: Work) -> None:
-        """Take a query; it runs in this turn of the loop or the next."""
+        """Take a query; it runs with the next `run` or `run_soon`."""
         if self._stopping:
             self._answer(work, Reply(id=work.request.id, failure=STOPPED))
-            return
-        self._queue.append(work)
-        if not self._scheduled:
+        else:
+            self._queue.append(work)
+
+    def run(self) -> None:
+        """Run what was added, now, and send the answers. Call it from the loop, not from within a handler."""
+        # Not by way of the loop: it would let go of the interpreter, and wait for it again behind a gateway's sweep.
+        if self._queue and not self._scheduled:
+            self._turn()
+
+    def run_soon(self) -> None:
+        """Run what was added in the next turn of the loop."""
+        if self._queue and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -82,7 +91,6 @@ class QueryRunner:
         self._flush()
 
     def _turn(self) -> None:
-        loop = asyncio.get_running_loop()
         queue = self._queue
         now = self._runtime.monotonic()
         end = now + _TURN
@@ -104,10 +112,8 @@ class QueryRunner:
             if now >= end:
                 break
         self._flush()
-        if queue:
-            loop.call_soon(self._turn)
-        else:
-            self._scheduled = False
+        self._scheduled = False
+        self.run_soon()
 
     def _run_inline(self, work: Work) -> None:
         coroutine = self._run(work, inline=True)
@@ -189,5 +195,6 @@ class QueryRunner:
             failure = too_large(declaration.name, size, limit)
         finally:
             context.open = False
-            await context.db.close()
+            if context.used is not None:
+                await context.used.close()
         return Reply(id=work.request.id, failure=failure)

@@ -44,7 +44,10 @@ _DONE: Final = Failure.of(
 
 def frame_size(data: bytes, channels: Iterable[str]) -> int:
     """At most how many bytes the reply's frame has, before the positions are known."""
-    return len(data) + _AROUND + sum([len(channel) + _POSITION for channel in channels])
+    size = len(data) + _AROUND
+    for channel in channels:
+        size += len(channel) + _POSITION
+    return size
 
 
 def stored_reply(data: bytes, positions: Mapping[str, int] | None) -> bytes:

@@ -139,13 +139,13 @@ class Worker:
         now = self._runtime.monotonic()
         for request in requests:
             self._take(request, now, None)
+        self._queries.run()
 
     def _take(self, request: Request, now: float, waiter: asyncio.Future[Reply] | None) -> None:
         work: Work | Failure = STOPPED if self._stopping else self._intake.take(request, now)
         if isinstance(work, Failure):
-            reply = Reply(id=request.id, failure=work)
-            self._count(reply)
-            self._send(reply, waiter)
+            self._runtime.stats.refuse(work.code)
+            self._send(Reply(id=request.id, failure=work), waiter)
             return
         work.waiter = waiter
         self._open[request.id] = work
@@ -169,6 +169,7 @@ class Worker:
         """
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._take(request, self._runtime.monotonic(), waiter)
+        self._queries.run_soon()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -188,12 +189,9 @@ class Worker:
             stats.commands += 1
         else:
             stats.queries += 1
-        self._count(reply)
-        self._send(reply, work.waiter)
-
-    def _count(self, reply: Reply) -> None:
         if reply.failure is not None:
-            self._runtime.stats.refuse(reply.failure.code)
+            stats.refuse(reply.failure.code)
+        self._send(reply, work.waiter)
 
     def _send(self, reply: Reply, waiter: asyncio.Future[Reply] | None) -> None:
         if waiter is not None:

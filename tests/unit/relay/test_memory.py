@@ -123,6 +123,31 @@ async def test_a_tick_costs_one_wake_up_each_way() -> None:
     assert (gateway.wake_ups, worker.wake_ups) == (1, 1)
 
 
+async def test_who_writes_together_is_told_when_all_have_their_reply() -> None:
+    """`replied` comes once for the replies of one list, behind the last of them and before the loop goes on."""
+    relay = MemoryRelay(asyncio.get_running_loop())
+    await Echo(relay).attach()
+    told: list[str] = []
+    done = asyncio.Event()
+
+    def on_reply(reply: Reply) -> None:
+        told.append(f"reply {reply.id}")
+        asyncio.get_running_loop().call_soon(told.append, "next turn")
+        if reply.id == 2:
+            raise ValueError("one caller's fault")
+
+    def replied() -> None:
+        told.append("replied")
+        done.set()
+
+    relay.replied = replied
+    for i in range(1, 4):
+        relay.send(request(i), on_reply)
+    await done.wait()
+    assert told[:4] == ["reply 1", "reply 2", "reply 3", "replied"]
+    assert told.count("replied") == 1
+
+
 async def test_one_timer_for_all_deadlines_and_none_when_nothing_waits() -> None:
     """A thousand requests share one timer; it is not renewed when everything is answered, and an earlier deadline
     brings it forward."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from backchannel import App, Command, Context, Event, Namespace, Query, Refused, Struct
+from backchannel.relay.relay import Reply
 from backchannel.worker.runtime import WorkerLimits
 
 if TYPE_CHECKING:
@@ -148,6 +150,22 @@ async def test_query_that_does_not_wait_needs_no_task(start_worker: StartWorker)
     replies = await bench.ask_all([bench.request("word.look") for _ in range(20)])
     assert [msgspec.json.decode(reply.data)["task"] for reply in replies] == [False] * 20
     assert bench.worker.stats.queries == 20
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_queries_are_answered_in_the_turn_in_which_they_came(start_worker: StartWorker) -> None:
+    """What comes together is answered together before the loop goes on: behind it, others may hold the interpreter."""
+    bench = await start_worker(app, monotonic=lambda: 0.0)  # so that no turn is over early
+    told: list[Any] = []
+    reply = bench.relay.reply
+
+    def replied(replies: Sequence[Reply]) -> None:
+        told.append(len(replies))
+        reply(replies)
+
+    bench.relay.reply = replied  # type: ignore[method-assign]
+    bench.worker._receive([bench.request("word.look") for _ in range(20)])
+    assert told == [20]
 
 
 async def test_query_that_waits_holds_up_nobody(start_worker: StartWorker) -> None:
