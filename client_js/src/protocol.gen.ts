@@ -477,7 +477,7 @@ export const CLOSE_CODES = {
    * binary.
    */
   UNSUPPORTED_DATA: 1003,
-  /** A text message is not UTF-8. Repair the client. */
+  /** A text message is not UTF-8, or a compressed one cannot be inflated. Repair the client. */
   INVALID_TEXT: 1007,
   /** A message is over the frame limit. Send less: see `connected.limits.frame`. */
   TOO_BIG: 1009,

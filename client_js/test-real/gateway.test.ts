@@ -74,6 +74,31 @@ describe.each([
     );
   });
 
+  it("a server that compresses is heard by who agreed to it, and by who did not", async () => {
+    const server = await serve("--compression", "100");
+    const agreed: string[] = [];
+    class Compressing extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols);
+        this.on("open", () => agreed.push(this.extensions));
+      }
+    }
+    class Plain extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols, { perMessageDeflate: false });
+      }
+    }
+    const alice = await listener(server, "alice", { ...encoding, WebSocket: Compressing });
+    const bob = await listener(server, "bob", { ...encoding, WebSocket: Plain });
+    const texts = numbered(1, 9).map((text, n) => `${text}: ${"Grüße, 你好. ".repeat(n * 20)}`.trim());
+    for (const text of texts) await send(alice.client, text);
+    for (const { heard } of [alice, bob]) {
+      await heard.until(texts.at(-1) ?? "");
+      expect(heard.texts).toEqual(texts);
+    }
+    expect(agreed[0]).toContain("permessage-deflate");
+  });
+
   it("nothing is missing or doubled when the server is killed in the middle of it (P1 to P3)", async () => {
     const server = await serve();
     const alice = await server.client("alice", encoding);

@@ -176,7 +176,11 @@ CLOSE_CODES: Final[dict[int, CloseInfo]] = {
             "A text message on a binary subprotocol, or the reverse.",
             "Repair the client: JSON is text, MessagePack is binary.",
         ),
-        CloseInfo(CloseCode.INVALID_TEXT, "A text message is not UTF-8.", "Repair the client."),
+        CloseInfo(
+            CloseCode.INVALID_TEXT,
+            "A text message is not UTF-8, or a compressed one cannot be inflated.",
+            "Repair the client.",
+        ),
         CloseInfo(CloseCode.TOO_BIG, "A message is over the frame limit.", "Send less: see `connected.limits.frame`."),
         CloseInfo(CloseCode.INTERNAL, "The server failed.", "Reconnect with backoff."),
         CloseInfo(CloseCode.MOVED, "This gateway drains and the time in `move` is over.", "Reconnect and resume."),

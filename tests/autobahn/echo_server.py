@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvicorn
 from starlette.applications import Starlette
 
+from backchannel.gateway.deflate import deflated
 from backchannel.gateway.framing import BINARY, TEXT, frame
 from backchannel.gateway.routes import websocket_routes
 from backchannel.gateway.transport import Transport
@@ -29,14 +30,16 @@ LIMIT: Final = 1024 * 1024
 class Echo:
     """A connection that sends every message back."""
 
-    def __init__(self, transport: Transport, codec: Codec) -> None:
+    def __init__(self, transport: Transport, codec: Codec, compress_from: int) -> None:
         self._transport = transport
         self._opcode = BINARY if codec.binary else TEXT
+        self._compress_from = compress_from
         self._out: list[bytes] = []
 
     def receive(self, message: bytes) -> None:
         """Keep the answer for `flush`."""
-        self._out.append(frame(message, self._opcode))
+        framed = frame(message, self._opcode)
+        self._out.append(deflated(framed, self._compress_from) if self._compress_from else framed)
 
     def flush(self) -> None:
         """Answer what one read brought."""
@@ -64,15 +67,17 @@ class EchoGateway:
         """From everywhere."""
         return True
 
-    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Echo:
+    def accept(
+        self, transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> Echo:
         """A new echo."""
-        return Echo(transport, codec)
+        return Echo(transport, codec, compress_from)
 
 
 def servers() -> dict[str, uvicorn.Server]:
     """A server per door."""
     gateway = EchoGateway()
-    door = Door(gateway)
+    door = Door(gateway, compression=1)
     doors: dict[str, dict[str, Any]] = {
         "takeover": {"http": http_protocol(door), "ws": websocket_protocol(door)},
         "uvicorn": {"http": "httptools", "ws": websocket_protocol(door)},

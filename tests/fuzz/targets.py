@@ -20,6 +20,7 @@ from websockets.frames import Close, Frame
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from backchannel.gateway.deflate import agree, inflate
 from backchannel.gateway.framing import (
     BINARY,
     CLOSE,
@@ -67,10 +68,10 @@ def check_handshake(data: bytes) -> None:
         assert exc.reason.isidentifier()
         assert str(exc.refused.message).endswith(".")
         return
-    answer = accept_response(handshake)
+    answer = accept_response(handshake, agree(handshake.extensions))
     assert answer.endswith(b"\r\n\r\n")
     assert answer.count(b"\r\n\r\n") == 1
-    assert answer.count(b"\r\n") == answer.count(b"\n") <= 6
+    assert answer.count(b"\r\n") == answer.count(b"\n") <= 7
     seen = _Headers()
     parser = httptools.HttpRequestParser(seen)
     with contextlib.suppress(httptools.HttpParserUpgrade):
@@ -115,9 +116,9 @@ class _Seen(NamedTuple):
     reason: str = ""
 
 
-def _read(stream: bytes, opcode: int, limit: int, step: int) -> _Seen:
+def _read(stream: bytes, opcode: int, limit: int, step: int, *, compression: bool = False) -> _Seen:
     """Feed `step` bytes at a time (0: all at once); a close frame ends it, as it does behind a door."""
-    reader = FrameReader(opcode, limit)
+    reader = FrameReader(opcode, limit, inflate if compression else None)
     items: list[tuple[int, bytes]] = []
     closed = False
 
@@ -148,10 +149,14 @@ def _setting(data: bytes) -> tuple[int, int, int, bytes]:
 
 
 def check_frames(data: bytes) -> None:
-    """A stream gives messages within the limit and of the right kind, however it is cut, or a documented code."""
+    """A stream gives messages within the limit and of the right kind, however it is cut, or a documented code.
+
+    The fourth bit of the first byte says that compression was agreed.
+    """
     opcode, limit, step, stream = _setting(data)
-    whole = _read(stream, opcode, limit, 0)
-    cut = _read(stream, opcode, limit, step or 1)
+    compression = bool(data[:1] and data[0] & 8)
+    whole = _read(stream, opcode, limit, 0, compression=compression)
+    cut = _read(stream, opcode, limit, step or 1, compression=compression)
     assert whole == cut
     for which, payload in whole.items:
         if which:

@@ -2,8 +2,8 @@
 
 The server does the framing, so what the gateway framed is split into messages again, and a task per connection sends
 them: slower and heavier than `websocket.py`, and otherwise the same to both sides. Give the server the frame limit as
-its own (`ws_max_size`), since it buffers a message before it hands it over. ASGI knows no abort: where a peer neither
-reads nor leaves, the server's own timeouts free its socket.
+its own (`ws_max_size`), since it buffers a message before it hands it over; compression is its business as well. ASGI
+knows no abort: where a peer neither reads nor leaves, the server's own timeouts free its socket.
 """
 
 from __future__ import annotations

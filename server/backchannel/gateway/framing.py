@@ -46,6 +46,7 @@ MAX_FRAGMENTS: Final = 1024
 
 _FIN: Final = 0x80
 _RSV: Final = 0x70
+_RSV1: Final = 0x40
 _MASKED: Final = 0x80
 _CONTROL: Final = 0x08
 _SMALL: Final = 125
@@ -125,12 +126,14 @@ class ReaderState(IntEnum):
 class _Fragments:
     """A message that comes in pieces. Text is checked piece by piece: nonsense is refused as soon as it is seen."""
 
-    __slots__ = ("count", "cut", "data", "is_text")
+    __slots__ = ("compressed", "count", "cut", "data", "is_text")
 
-    def __init__(self, is_text: bool) -> None:
+    def __init__(self, is_text: bool, compressed: bool) -> None:
+        """Compressed text is text once it is inflated: whoever joins the pieces checks it."""
         self.count = 0
         self.data = bytearray()
-        self.is_text = is_text
+        self.is_text = is_text and not compressed
+        self.compressed = compressed
         self.cut = b""  # the begun character that a fragment ends with
 
     def add(self, payload: bytes, is_last: bool) -> None:
@@ -158,17 +161,20 @@ class FrameReader:
     `state` may be changed from within the callbacks and counts from the next frame on.
     """
 
-    __slots__ = ("_first", "_fragments", "_limit", "_need", "_rest", "state")
+    __slots__ = ("_first", "_fragments", "_inflate", "_limit", "_need", "_rest", "state")
 
-    def __init__(self, opcode: int, limit: int) -> None:
+    def __init__(self, opcode: int, limit: int, inflate: Callable[[bytes, int], bytes] | None = None) -> None:
         """
         Args:
             opcode: `TEXT` or `BINARY`: what the subprotocol allows.
             limit: bytes in the largest message, whole or in fragments; at least 125.
+            inflate: where compression was agreed: gives a compressed message, of at most so many bytes, as it was, or
+                raises `FramingError`.
         """
         self.state: ReaderState = ReaderState.OPEN
         self._first = _FIN | opcode
         self._limit = limit
+        self._inflate = inflate
         # Only while a frame, or a message, is incomplete:
         self._rest: bytearray | None = None
         self._need = 0
@@ -272,18 +278,23 @@ class FrameReader:
         if opcode & _CONTROL:
             control(opcode, payload)
         elif fragments is None and byte & _FIN:
+            if byte & _RSV1 and self._inflate is not None:
+                payload = self._inflate(payload, self._limit)
             if opcode == TEXT:
                 _check_utf8(payload)
             message(payload)
         else:
-            self._join(payload, bool(byte & _FIN), message)
+            self._join(payload, byte, message)
         return end
 
     def _check_start(self, byte: int, second: int) -> None:
         """Refuse a frame by its first two bytes."""
         opcode = byte & 0x0F
-        if byte & _RSV:
-            raise FramingError(CloseCode.PROTOCOL_ERROR, "A reserved bit is set; no extension was agreed.")
+        if byte & _RSV and (self._inflate is None or byte & _RSV != _RSV1 or opcode not in (TEXT, BINARY)):
+            # Where compression was agreed, RSV1 marks the first frame of a compressed message (RFC 7692 section 6).
+            raise FramingError(
+                CloseCode.PROTOCOL_ERROR, "A reserved bit is set, and no extension agreed on gives it a meaning."
+            )
         if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
             raise FramingError(CloseCode.PROTOCOL_ERROR, f"Opcode {opcode} is reserved.")
         if not second & _MASKED:
@@ -304,14 +315,19 @@ class FrameReader:
             kind = "text" if opcode == BINARY else "binary"
             raise FramingError(CloseCode.UNSUPPORTED_DATA, f"This subprotocol's frames are {kind} messages.")
 
-    def _join(self, payload: bytes, is_last: bool, message: Callable[[bytes], None]) -> None:
+    def _join(self, payload: bytes, byte: int, message: Callable[[bytes], None]) -> None:
         fragments = self._fragments
         if fragments is None:
-            fragments = self._fragments = _Fragments(self._first & 0x0F == TEXT)
-        fragments.add(payload, is_last)
-        if is_last:
+            fragments = self._fragments = _Fragments(self._first & 0x0F == TEXT, bool(byte & _RSV1))
+        fragments.add(payload, bool(byte & _FIN))
+        if byte & _FIN:
             self._fragments = None
-            message(bytes(fragments.data))
+            whole = bytes(fragments.data)
+            if fragments.compressed and self._inflate is not None:
+                whole = self._inflate(whole, self._limit)
+                if self._first & 0x0F == TEXT:
+                    _check_utf8(whole)
+            message(whole)
 
 
 def _is_utf8(data: bytes) -> bool:

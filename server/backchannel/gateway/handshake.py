@@ -6,7 +6,6 @@ Strict where leniency has hurt others: a head that two parsers could read differ
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -39,11 +38,18 @@ MAX_HEADERS: Final = 100
 """Header lines in one request."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_REQUEST_LINE: Final = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
-_NAME: Final = re.compile(_TOKEN)
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SWITCH: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+_TOKEN: Final = rb"!#$%&'*+.^_`|~0-9A-Za-z-"
+_REQUEST_LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
+_USUAL_LINE: Final = b"GET %b HTTP/1.1" % WEBSOCKET_PATH.encode()
+# What a name consists of, and what is in no line: to be deleted, which is several times faster than a pattern.
+_NAME_BYTES: Final = bytes(byte for byte in range(128) if re.match(rb"[%b]" % _TOKEN, bytes((byte,))))
+_CONTROL: Final = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))
+# 22 digits of 6 bits are 16 bytes, whatever they are.
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_CODECS: Final = {name.encode(): codec for name, codec in CODECS.items()}
 
 # One value each; a second one is a sign of somebody who wants two parties to read different things.
 _SINGULAR: Final = frozenset(
@@ -57,7 +63,15 @@ _SINGULAR: Final = frozenset(
         b"upgrade",
     )
 )
-_LISTS: Final = frozenset((b"connection", b"sec-websocket-protocol", b"transfer-encoding", b"x-forwarded-for"))
+_LISTS: Final = frozenset(
+    (
+        b"connection",
+        b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
+        b"transfer-encoding",
+        b"x-forwarded-for",
+    )
+)
 
 
 class HandshakeRefused(Exception):
@@ -94,6 +108,8 @@ class Handshake(Struct, frozen=True):
     """`X-Forwarded-For`, unverified."""
     token: str | None
     """What `Authorization: Bearer` carries, unverified."""
+    extensions: bytes | None
+    """`Sec-WebSocket-Extensions`, as it came: the offers of all such headers."""
 
 
 def end_of_head(data: bytes) -> int:
@@ -118,21 +134,23 @@ def parse_head(head: bytes) -> Handshake:
         HandshakeRefused: it is no request for a WebSocket at `WEBSOCKET_PATH`; says which rule and the cure.
     """
     lines = head[:-4].split(b"\r\n")
-    if _CONTROL.search(head) or head.count(b"\r") != len(lines) + 1 or head.count(b"\n") != len(lines) + 1:
+    if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines) + 2:
         raise _malformed("A header holds a control character, or a line ends in CR or LF alone; end lines in CRLF.")
     if len(lines) - 1 > MAX_HEADERS:
         raise HandshakeRefused(
             431, "too_large", f"The request has more than {MAX_HEADERS} headers; send fewer.", reason="head_size"
         )
-    _check_request_line(lines[0])
+    if lines[0] != _USUAL_LINE:
+        _check_request_line(lines[0])
     headers = _headers(lines[1:])
     if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
         raise _malformed("A handshake has no body; leave Content-Length and Transfer-Encoding out.")
     host = headers.get(b"host")
-    if not host or b"," in host or b"@" in host or b"/" in host:
+    if not host or len(host.translate(None, b",@/")) != len(host):
         raise _malformed("Send exactly one Host header, `host` or `host:port`.")
-    if headers.get(b"upgrade", b"").lower() != b"websocket" or b"upgrade" not in _tokens(
-        headers.get(b"connection", b"").lower()
+    connection = headers.get(b"connection", b"").lower()
+    if headers.get(b"upgrade", b"").lower() != b"websocket" or (
+        connection != b"upgrade" and b"upgrade" not in _tokens(connection)
     ):
         raise HandshakeRefused(
             426, "invalid", "This is a WebSocket: send `Connection: Upgrade` and `Upgrade: websocket`.",
@@ -144,12 +162,13 @@ def parse_head(head: bytes) -> Handshake:
             reason="version", headers={"sec-websocket-version": "13", "upgrade": "websocket"},
         )  # fmt: skip
     key = headers.get(b"sec-websocket-key", b"")
-    if not _is_key(key):
+    if _KEY.fullmatch(key) is None:
         raise _malformed("Sec-WebSocket-Key must be 16 random bytes in base64.", "key")
     offered = headers.get(b"sec-websocket-protocol")
     codec, subprotocol = choose_codec(None if offered is None else _tokens(offered))
     origin = headers.get(b"origin")
     forwarded = headers.get(b"x-forwarded-for")
+    authorization = headers.get(b"authorization")
     return Handshake(
         key=key,
         codec=codec,
@@ -157,7 +176,8 @@ def parse_head(head: bytes) -> Handshake:
         origin=None if origin is None else origin.decode("latin-1"),
         host=host.decode("latin-1"),
         forwarded=None if forwarded is None else forwarded.decode("latin-1"),
-        token=bearer_token(headers.get(b"authorization", b"").decode("latin-1")),
+        token=None if authorization is None else bearer_token(authorization.decode("latin-1")),
+        extensions=headers.get(b"sec-websocket-extensions"),
     )
 
 
@@ -176,7 +196,7 @@ def choose_codec(offered: list[bytes] | None) -> tuple[Codec, str | None]:
     if offered is None:
         return JSON, None
     for token in offered:
-        codec = CODECS.get(token.decode("latin-1"))
+        codec = _CODECS.get(token)
         if codec is not None:
             return codec, codec.subprotocol
     known = list(CODECS)
@@ -199,15 +219,14 @@ def check_origin(policy: OriginPolicy, origin: str | None, host: str | None) -> 
         )  # fmt: skip
 
 
-def accept_response(handshake: Handshake) -> bytes:
-    """The answer that switches protocols (section 4.2.2). No extension is ever agreed."""
-    digest = base64.b64encode(hashlib.sha1(handshake.key + _GUID, usedforsecurity=False).digest())
-    answer = (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + digest + b"\r\n"
-    )
+def accept_response(handshake: Handshake, extensions: bytes | None = None) -> bytes:
+    """The answer that switches protocols (section 4.2.2); `extensions` are those that are agreed to."""
+    digest = binascii.b2a_base64(hashlib.sha1(handshake.key + _GUID, usedforsecurity=False).digest(), newline=False)
+    answer = _SWITCH + digest + b"\r\n"
     if handshake.subprotocol is not None:
         answer += b"Sec-WebSocket-Protocol: " + handshake.subprotocol.encode() + b"\r\n"
+    if extensions is not None:
+        answer += b"Sec-WebSocket-Extensions: " + extensions + b"\r\n"
     return answer + b"\r\n"
 
 
@@ -243,22 +262,13 @@ def _headers(lines: list[bytes]) -> dict[bytes, bytes]:
         elif name in _LISTS and colon:
             value = value.strip(b" \t")
             found[name] = found[name] + b"," + value if name in found else value
-        elif not colon or not _NAME.fullmatch(name):
+        elif not colon or not name or name.translate(None, _NAME_BYTES):
             raise _malformed("A header line is not `Name: value`; do not fold lines or put spaces before the colon.")
     return found
 
 
 def _tokens(value: bytes) -> list[bytes]:
     return [token for part in value.split(b",") if (token := part.strip(b" \t"))]
-
-
-def _is_key(key: bytes) -> bool:
-    if not _KEY.fullmatch(key):
-        return False
-    try:
-        return len(base64.b64decode(key, validate=True)) == 16
-    except binascii.Error:
-        return False
 
 
 def _malformed(message: str, reason: str = "malformed") -> HandshakeRefused:

@@ -83,10 +83,13 @@ class Gateway(OriginPolicy, Protocol):
     def max_queued(self) -> int:
         """Bytes that may wait to be sent to one connection."""
 
-    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
+    def accept(
+        self, transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> Connection:
         """Take a new connection, whose frames travel in `codec`, from the client at `address`.
 
         `token` is what the handshake's `Authorization` header carried; a `connect` frame's token counts before it.
+        `compress_from`: where compression was agreed, bytes from which a message is written in compressed form.
         What it writes at once leaves behind the answer to the handshake.
 
         Raises:

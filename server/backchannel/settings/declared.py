@@ -239,6 +239,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     connections_per_address: Annotated[Count, _setting(CONNECTIONS, "N", "Connections that one address may hold.")] = (
         10_000
     )
+    compression: Annotated[
+        int,
+        Meta(ge=0, le=16 * 1024 * 1024),
+        _setting(
+            CONNECTIONS,
+            "BYTES",
+            "Size from which messages are compressed for clients that offer permessage-deflate, such as browsers; 0: "
+            "never. It pays for large messages on slow or paid lines, and costs CPU for each event, not for each "
+            "listener. The length of a compressed message betrays a secret that stands beside text of an attacker's "
+            "choice (CRIME, BREACH).",
+        ),
+    ] = 0
 
     frame: Annotated[
         int, Meta(ge=1024, le=16 * 1024 * 1024), _setting(LIMITS, "BYTES", "Largest frame that a client may send.")
