@@ -137,6 +137,10 @@ class Log:
         log = self._of(channel)
         return LogHead(log["epoch"], len(log["events"]), log["first"])
 
+    async def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        """The heads of several logs."""
+        return {channel: await self.head(channel) for channel in channels}
+
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         log = self._of(channel)
         start = max(after, log["first"] - 1)
@@ -226,6 +230,9 @@ class Authenticator:
             expires=None if expires is None else expires / 1000,
             issued=found.get("token"),
         )
+
+    def at_once(self, token: str | None) -> Principal | None:
+        return None
 
     async def api_key(self, secret: str, user: str) -> Principal:
         raise Refused("unauthenticated", "There are no keys here.")

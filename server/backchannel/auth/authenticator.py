@@ -74,24 +74,41 @@ class SecretAuthenticator:
         Raises:
             Refused: `unauthenticated`; `unavailable`, if it cannot be told now.
         """
+        principal = self.at_once(token)
+        if principal is None:
+            assert token is not None  # all but what an issuer's keys must verify is known at once
+            assert self._key_sets is not None
+            principal = self._checked(await self._key_sets.verify(token, self._wall()))
+        return principal
+
+    def at_once(self, token: str | None) -> Principal | None:
+        """As `token`, without a wait; None: an issuer's keys may have to be fetched.
+
+        Raises:
+            Refused: as `token`.
+        """
         if not token:
             if not self._guests:
                 raise refused("A token is needed; guests are not allowed here.")
             return self._guest()
         if token.startswith(API_KEY_PREFIX):
             raise refused("API keys are for servers and the HTTP door; connect with a user's token.")
-        principal = await self._verify(token)
+        wall = self._wall()
+        if self._key_sets is not None:
+            known = self._key_sets.remembered(token, wall)
+            if known is not None:
+                return self._checked(known)
+            # Only which verifier is asked follows the header: each accepts nothing but the algorithms of its own keys.
+            if self._verifier is None or read_header(token).alg in ALGORITHMS:
+                return None
+        if self._verifier is None:
+            raise refused("No tokens are accepted here.")
+        return self._checked(self._verifier.verify(token, wall))
+
+    def _checked(self, principal: Principal) -> Principal:
         if self._check is not None:
             self._check(principal)
         return principal
-
-    async def _verify(self, token: str) -> Principal:
-        # Only which verifier is asked follows the header: each accepts nothing but the algorithms of its own keys.
-        if self._key_sets is not None and (self._verifier is None or read_header(token).alg in ALGORITHMS):
-            return await self._key_sets.verify(token, self._wall())
-        if self._verifier is None:
-            raise refused("No tokens are accepted here.")
-        return self._verifier.verify(token, self._wall())
 
     def _guest(self) -> Principal:
         """A guest of its own, signed, so that it comes back as the same one and its keys keep their scope."""

@@ -98,6 +98,15 @@ class KeySets:
         if self._fetcher is not None:
             await self._fetcher.close()
 
+    def remembered(self, token: str, wall: float) -> Principal | None:
+        """Who holds this token, if it was verified before with keys that still hold; arguments as in `verify`."""
+        known = self._verified.get(token, wall)
+        if known is not None:
+            # Also where all tokens are remembered, a key that was taken out of its set must be noticed.
+            for key_set in self._sets:
+                key_set.tend()
+        return known
+
     async def verify(self, token: str, wall: float) -> Principal:
         """Who holds this token.
 
@@ -110,11 +119,8 @@ class KeySets:
         Raises:
             Refused: `unauthenticated`, saying what is wrong with it; `unavailable`, if an issuer's keys cannot be had.
         """
-        known = self._verified.get(token, wall)
+        known = self.remembered(token, wall)
         if known is not None:
-            # Also where all tokens are remembered, a key that was taken out of its set must be noticed.
-            for key_set in self._sets:
-                key_set.tend()
             return known
         header = read_header(token)
         if header.alg not in ALGORITHMS:

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+import jwt
 import msgspec
 
 from ..settings import ConfigurationError, Settings
@@ -18,6 +19,7 @@ MIN_SECRET: Final = 32
 
 # A public key in the place of the HMAC secret is what turns a public key into a forger's pen (RFC 8725 section 2.1).
 _KEY_FILES: Final = (b"-----BEGIN", b"ssh-", b"ecdsa-")
+_HMAC: Final = jwt.get_algorithm_by_name("HS256")
 
 
 def signing_secret(settings: Settings) -> bytes:
@@ -76,11 +78,20 @@ def _checked(secret: bytes, what: str) -> bytes:
         raise ConfigurationError(
             f"{what} has {len(secret)} bytes; use at least {MIN_SECRET}, such as from `openssl rand -hex 32`."
         )
-    if secret.lstrip().startswith(_KEY_FILES):
+    if secret.lstrip().startswith(_KEY_FILES) or _is_key(secret):
         raise ConfigurationError(
             f"{what} is a key file, and may be known to others; use a secret such as from `openssl rand -hex 32`."
         )
     return secret
+
+
+def _is_key(secret: bytes) -> bool:
+    """Whether PyJWT knows it as a key of another kind: DER, or a JSON Web Key."""
+    try:
+        _HMAC.prepare_key(secret)
+    except jwt.InvalidKeyError:
+        return True
+    return False
 
 
 def _made_once(file: Path) -> bytes:

@@ -120,11 +120,13 @@ class Broker(Protocol):
     def hears(self) -> bool:
         """Whether what is published arrives here now."""
 
-    async def listen(self, channel: str) -> None:
+    def listen(self, channel: str) -> Awaitable[None]:
         """Return once events of this channel are being received. Cancelling gives up.
 
+        Where they are at once it is a `Settled`.
+
         Raises:
-            Refused: `unavailable`: they cannot be received now; nothing is left of the attempt.
+            Refused: when awaited: `unavailable`: they cannot be received now; nothing is left of the attempt.
         """
 
     def unlisten(self, channel: str) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from backchannel_protocol.frames import Member
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 # How often logs whose events have all expired are let go, in seconds.
 _SWEEP = 60.0
+
+_HEARD: Final = Settled(None)
 
 
 class _Log:
@@ -101,9 +103,10 @@ class MemoryBroker:
         """Nothing lies between whoever publishes and this."""
         return True
 
-    async def listen(self, channel: str) -> None:
+    def listen(self, channel: str) -> Settled[None]:
         """Receive this channel's events from now on."""
         self._listening.add(channel)
+        return _HEARD
 
     def unlisten(self, channel: str) -> None:
         """Stop receiving a channel's events."""

@@ -15,6 +15,8 @@ from .delivery import Delivery
 if TYPE_CHECKING:
     from .connection import Connection
 
+    _Fast = dict[Connection, Callable[[bytes], None]]
+
 __all__ = ["Backlog", "HubChannel", "Start"]
 
 # Frames kept per channel to answer resumes from, in bytes of their data.
@@ -75,6 +77,7 @@ class HubChannel:
     """
 
     __slots__ = (
+        "deflated",
         "early",
         "epoch",
         "filling",
@@ -114,14 +117,18 @@ class HubChannel:
         self.epoch = ""
         self.offset = 0
         self.first = 1
-        self.json: dict[Connection, Callable[[bytes], None]] = {}
+        self.json: _Fast = {}
         """Listeners that keep up and read JSON, with their write functions."""
-        self.msgpack: dict[Connection, Callable[[bytes], None]] = {}
+        self.msgpack: _Fast | None = None
+        """Likewise, of those that read MessagePack."""
+        self.deflated: tuple[_Fast, _Fast] | None = None
+        """Listeners that keep up and agreed to compression: who reads JSON, and who MessagePack."""
         self.slow: dict[Connection, Backlog] | None = None
         """Listeners whose socket does not take more at the moment."""
         self.starting: dict[Subscription, Start] | None = None
         """Subscriptions to this channel that are being started."""
-        self.pending: list[Delivery] = []
+        self.pending: list[Delivery] | None = None
+        """What leaves with the next sweep."""
         self.held: list[Delivery] | None = None
         """What came behind an event that ends subscriptions, until those have ended."""
         self.joiners: dict[Connection, int] | None = None
@@ -160,9 +167,18 @@ class HubChannel:
         """The log as far as this hub knows it."""
         return LogHead(self.epoch, self.offset, self.first)
 
-    def fast(self, connection: Connection) -> dict[Connection, Callable[[bytes], None]]:
+    def fast(self, connection: Connection) -> _Fast:
         """The fast set of this connection's encoding."""
-        return self.msgpack if connection.session.codec.binary else self.json
+        binary = connection.session.codec.binary
+        if connection.compress_from:
+            if self.deflated is None:
+                self.deflated = ({}, {})
+            return self.deflated[binary]
+        if not binary:
+            return self.json
+        if self.msgpack is None:
+            self.msgpack = {}
+        return self.msgpack
 
     def has(self, connection: Connection) -> bool:
         """Whether this connection listens."""
@@ -170,17 +186,20 @@ class HubChannel:
 
     def listeners(self) -> list[Connection]:
         """Everybody who listens."""
-        return [*self.json, *self.msgpack, *(self.slow or ())]
+        json, msgpack = self.deflated or ((), ())
+        return [*self.json, *(self.msgpack or ()), *json, *msgpack, *(self.slow or ())]
 
     def vacant(self) -> bool:
         """Whether nobody listens or is about to."""
-        return not (self.json or self.msgpack or self.slow or self.starting)
+        return not (self.json or self.msgpack or self.slow or self.starting or (self.deflated and any(self.deflated)))
 
     def queue(self, delivery: Delivery) -> None:
         """Put a delivery behind those that wait; behind one that ends subscriptions it is held until they end."""
         if self.held is not None:
             self.held.append(delivery)
             return
+        if self.pending is None:
+            self.pending = []
         self.pending.append(delivery)
         if delivery.ends is not None:
             self.held = []

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from backchannel_protocol import CloseCode, Refused
 from backchannel_protocol import frames as f
 
-from ..relay.relay import Grant
 from ..session import effects as e
 from ..session.session import Effects, Session
 from ..session.states import State
 from ..session.subscription import Subscription
 from ..telemetry.metrics import metrics
+from .deflate import deflated
 from .framing import BINARY, frame
 from .transport import Transport
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from .gateway import Gateway
+    from .publishing import Right
 
 __all__ = ["Connection"]
 
@@ -36,6 +37,7 @@ class Connection:
         "_out",
         "address",
         "calls",
+        "compress_from",
         "drained",
         "gateway",
         "gone",
@@ -48,12 +50,16 @@ class Connection:
         "write",
     )
 
-    def __init__(self, gateway: Gateway, transport: Transport, session: Session, address: str) -> None:
+    def __init__(
+        self, gateway: Gateway, transport: Transport, session: Session, address: str, compress_from: int = 0
+    ) -> None:
         self.gateway = gateway
         self.transport = transport
         self.write = transport.write
         self.session = session
         self.address = address
+        self.compress_from = compress_from
+        """Bytes from which a message to it is compressed; 0: it did not agree to that."""
         self.user = ""
         """The user's name once the session is open."""
         self.slow = False
@@ -63,8 +69,8 @@ class Connection:
         """Its place on the timer wheel."""
         self.calls: dict[int, int] | None = None
         """The relay's request ids of the calls under way."""
-        self.may_publish: dict[str, tuple[float, Grant]] | None = None
-        """Rights to publish by what the worker was asked, each with the instant until which it holds."""
+        self.may_publish: dict[tuple[str, str], Right] | None = None
+        """Rights to publish, by channel and name."""
         self.drained: asyncio.Future[None] | None = None
         """Done when the socket reads again; made by who waits for it."""
         self._out: list[bytes] | None = None
@@ -120,7 +126,7 @@ class Connection:
             _PERFORM[type(effect)](self, effect)
         if self._beginning is not None:
             beginning, self._beginning = self._beginning, None
-            self.gateway.hub.spawn(self.gateway.subscribing.begin(self, beginning))
+            self.gateway.subscribing.begin(self, beginning)
 
     def do(self, effects: Effects) -> None:
         """Perform and send: for effects that no read of the socket caused."""
@@ -136,6 +142,8 @@ class Connection:
         codec = self.session.codec
         payload = codec.encode(sent)
         framed = frame(payload, BINARY) if codec.binary else frame(payload)
+        if self.compress_from:
+            framed = deflated(framed, self.compress_from)
         if self._out is None:
             self._out = [framed]
         else:

@@ -19,13 +19,14 @@ class Deadlines(Generic[T]):
     timers. Use it on one event loop only.
     """
 
-    __slots__ = ("_due", "_expire", "_seconds", "_timer")
+    __slots__ = ("_due", "_expire", "_loop", "_seconds", "_timer")
 
     def __init__(self, seconds: float, expire: Callable[[T], None]) -> None:
         self._seconds = seconds
         self._expire = expire
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._due)
@@ -34,7 +35,9 @@ class Deadlines(Generic[T]):
         """Start the wait of `item`, unless it waits already."""
         if item in self._due:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()  # kept, since each look costs a system call before 3.12
         self._due[item] = loop.time() + self._seconds
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._sweep)

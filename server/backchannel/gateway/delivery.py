@@ -1,6 +1,7 @@
 """Delivery: one event, or one change of presence, in the form in which listeners get it.
 
-It is encoded once per encoding and framed once; the same bytes go to every listener.
+It is encoded once per encoding, and framed and, where listeners agreed to it, compressed once; the same bytes go to
+every listener.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from backchannel_protocol import JSON, MSGPACK
 from backchannel_protocol import frames as f
 
 from ..broker.broker import Envelope, PresenceChange, PresenceState
+from .deflate import deflated
 from .framing import BINARY, frame
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Delivery:
     """What goes to the listeners of a channel as one WebSocket message."""
 
     __slots__ = (
+        "_deflated",
         "_json",
         "_msgpack",
         "_own_json",
@@ -66,6 +69,8 @@ class Delivery:
         self._msgpack: bytes | None = None
         self._own_json: bytes | None = None
         self._own_msgpack: bytes | None = None
+        # JSON, MessagePack, and the sender's own of either; None while nobody needs them compressed.
+        self._deflated: list[bytes | None] | None = None
         self.epoch = epoch
         self.offset = offset
         """Where the position is behind it; 0 if it moves no position."""
@@ -113,10 +118,26 @@ class Delivery:
         finally:
             told.data = canonical
 
+    def deflated(self, binary: bool, least: int) -> bytes:
+        """The framed message for those who agreed to compression: compressed, once, if it has `least` bytes."""
+        return self._compressed(int(binary), self.msgpack() if binary else self.json(), least)
+
+    def _compressed(self, which: int, framed: bytes, least: int) -> bytes:
+        kept = self._deflated
+        if kept is None:
+            kept = self._deflated = [None] * 4
+        data = kept[which]
+        if data is None:
+            data = kept[which] = deflated(framed, least)
+        return data
+
     def bytes_for(self, connection: Connection) -> bytes:
         """The framed message for one connection: the sender's own are told the key."""
         binary = connection.session.codec.binary
+        least = connection.compress_from
         if self.key is None or connection.user != self.user or not isinstance(self._told, f.Event):
+            if least:
+                return self.deflated(binary, least)
             return self.msgpack() if binary else self.json()
         own = self._own_msgpack if binary else self._own_json
         if own is None:
@@ -129,7 +150,7 @@ class Delivery:
                     own = self._own_json = frame(_to_json(event))
             finally:
                 event.key = None
-        return own
+        return self._compressed(2 + int(binary), own, least) if least else own
 
 
 def event_delivery(envelope: Envelope) -> Delivery:

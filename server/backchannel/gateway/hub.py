@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from backchannel_protocol import Refused
@@ -24,6 +24,7 @@ from ..telemetry.metrics import metrics
 from .channel import Backlog, HubChannel
 from .delivery import Delivery, event_delivery, gap_delivery
 from .fanout import Fanout
+from .opening import Opening
 from .presence import PresenceTelling
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Hub:
         self.subscriptions = 0
         """How many there are, over all channels."""
         self._fanout = Fanout(self._loop, connections_of, self._finished)
+        self._opening = Opening(broker, log_reader, self._loop, head=self.head, stale=self._fill_soon, spawn=self.spawn)
         self._presence = PresenceTelling(broker, self.channels, deliver=self._deliver, spawn=self.spawn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -136,9 +138,8 @@ class Hub:
                 raise Refused("not_found", f"There is no namespace {name.partition(':')[0]!r}.")
             channel = self.channels[name] = HubChannel(name, declaration.cls)
             channel.idle_since = self._loop.time()
-        if not channel.ready and channel.listening is None:
-            channel.listening = self._loop.create_future()
-            self.spawn(self._begin_listening(channel, channel.listening))
+        if not channel.ready and channel.listening is None and not self._closed:
+            self._opening.begin(channel)
         return channel
 
     async def settle(self, channels: Iterable[HubChannel], timeout: float) -> None:
@@ -160,27 +161,6 @@ class Hub:
                 outcome="none",
                 retry_after=_TRY_AGAIN_AFTER,
             )
-
-    async def _begin_listening(self, channel: HubChannel, listening: asyncio.Future[None]) -> None:
-        try:
-            await self._broker.listen(channel.name)
-            if channel.logged:
-                head = await self.head(channel)
-                channel.epoch, channel.offset, channel.first = head.epoch, head.offset, head.first
-            channel.ready = True
-            if channel.stale:
-                # Something came while the head was asked for, and nobody knows on which side of it it lies.
-                self._fill_soon(channel)
-        except Exception as exc:
-            _log.error(
-                "cannot listen",
-                channel=channel.name,
-                reason=str(exc),
-                exc_info=None if isinstance(exc, Refused) else exc,
-            )
-        finally:
-            channel.listening = None
-            listening.set_result(None)
 
     async def head(self, channel: HubChannel) -> LogHead:
         """Where the channel's log stands, as the log says."""
@@ -255,7 +235,8 @@ class Hub:
                 self._fill_soon(channel)
             elif envelope.offset == channel.offset + 1:
                 self._advance(channel, envelope)
-                self._follow(channel)
+                if channel.early is not None:
+                    self._follow(channel)
             elif envelope.offset > channel.offset:
                 self._wait_for_others(channel, envelope)
 
@@ -449,10 +430,14 @@ class Hub:
                 continue
             compared = now
             self._confirmed = self._loop.time()
-            for name, head in heads.items():
-                channel = self.channels.get(name)
-                if channel is not None and (head.epoch != channel.epoch or head.offset > channel.offset):
-                    self._fill_soon(channel)
+            self._compare(heads)
+
+    def _compare(self, heads: Mapping[str, LogHead]) -> None:
+        """Read the logs that have gone on without this hub."""
+        for name, head in heads.items():
+            channel = self.channels.get(name)
+            if channel is not None and (head.epoch != channel.epoch or head.offset > channel.offset):
+                self._fill_soon(channel)
 
     def _blind(self) -> bool:
         return self._loop.time() - self._confirmed > _BLIND_AFTER

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..auth.principal import Principal
     from .gateway import Gateway
 
-__all__ = ["LEASE", "Rights", "publish_entry", "refusal_of"]
+__all__ = ["LEASE", "Rights", "is_own", "publish_entry", "refusal_of"]
 
 LEASE = 60.0
 """Seconds that a grant holds."""
@@ -58,7 +58,7 @@ class Rights:
                 channel = entry.partition(" ")[0]
                 if not principal.may(verb, channel):
                     grants[entry] = Grant(False, message=f"The token's caps do not include {verb}:{channel}.")
-                elif verb == "listen" and principal.user and channel == f"user:{principal.user}":
+                elif verb == "listen" and is_own(principal, channel):
                     grants[entry] = Grant(True)
                 else:
                     questions.append(entry)
@@ -84,6 +84,11 @@ class Rights:
         if reply.failure is not None:
             raise reply.failure.refused()
         return _decode(reply.data)
+
+
+def is_own(principal: Principal, channel: str) -> bool:
+    """Whether this is the user's own channel: whoever the token lets listen to it may, and no worker need be asked."""
+    return channel == f"user:{principal.user}" and bool(principal.user) and principal.may("listen", channel)
 
 
 def publish_entry(channel: str, name: str) -> str:

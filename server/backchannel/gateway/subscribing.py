@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from backchannel_protocol import Refused
-from backchannel_protocol.frames import Position
+from backchannel_protocol.frames import Position, Verdict
 
 from ..relay.relay import Grant, MayReply
 from ..session import effects as e
@@ -23,7 +23,7 @@ from ..telemetry.metrics import metrics
 from .channel import HubChannel, Start
 from .delivery import Delivery, event_delivery, gap_delivery, joined
 from .hub import FUTILE, PATIENCE, ended
-from .rights import LEASE, Rights, refusal_of
+from .rights import LEASE, Rights, is_own, refusal_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -55,8 +55,100 @@ class Subscribing:
         self._gateway = gateway
         self._rights = rights
         self._renewing: set[Connection] = set()
+        # Those to users' own channels that are not ready yet, by what those wait for.
+        self._own: dict[asyncio.Future[None], list[tuple[Connection, _Begun]]] = {}
 
-    async def begin(self, connection: Connection, wanted: list[e.Subscribe]) -> None:
+    def begin(self, connection: Connection, wanted: list[e.Subscribe]) -> None:
+        """Start these subscriptions: at once where nothing has to be waited for, the others in a task.
+
+        Every connection listens to its user's own channel, whose right no worker need be asked for. It waits for that
+        to be ready without a task, which would cost 10 µs more.
+        """
+        principal = connection.session.principal
+        assert principal is not None
+        waiting = []
+        for wish in wanted:
+            if not is_own(principal, wish.subscription.channel):
+                waiting.append(wish)
+            elif not self._begin_at_once(connection, wish):
+                self._begin_soon(connection, wish)
+        if waiting:
+            self._gateway.hub.spawn(self._begin(connection, waiting))
+
+    def _begin_at_once(self, connection: Connection, wish: e.Subscribe) -> bool:
+        """Start a subscription that is allowed, if its channel is ready and nothing is to be caught up."""
+        hub = self._gateway.hub
+        subscription, since = wish.subscription, wish.since
+        channel = hub.channels.get(subscription.channel)
+        if channel is None or not channel.ready:
+            return False
+        if since is not None and channel.logged and (since.epoch != channel.epoch or since.offset != channel.offset):
+            return False
+        try:
+            hub.check(channel)
+        except Refused as exc:
+            self._refuse(connection, subscription, exc)
+            return True
+        subscription.leased = self._gateway.now() + LEASE
+        verdict: Verdict = "new" if since is None or not channel.logged else "recovered"
+        connection.perform(connection.session.subscribed(subscription, verdict, channel.epoch, channel.offset))
+        if connection.is_current(subscription):
+            hub.join(channel, connection)
+        return True
+
+    def _begin_soon(self, connection: Connection, wish: e.Subscribe) -> None:
+        """Start a subscription to the user's own channel once that is ready."""
+        hub = self._gateway.hub
+        try:
+            channel = hub.open(wish.subscription.channel)
+        except Refused as exc:
+            self._refuse(connection, wish.subscription, exc)
+            return
+        listening = channel.listening
+        if listening is None:
+            # There is something to catch up.
+            hub.spawn(self._begin(connection, [wish]))
+            return
+        waiting = self._own.get(listening)
+        if waiting is None:
+            waiting = self._own[listening] = []
+            listening.add_done_callback(self._begin_own)
+        waiting.append((connection, _Begun(wish, channel, channel.begin_start(wish.subscription, connection))))
+
+    def _begin_own(self, listening: asyncio.Future[None]) -> None:
+        hub = self._gateway.hub
+        for connection, one in self._own.pop(listening):
+            hub.end_start(one.channel, one.wish.subscription)
+            try:
+                self._begin_settled(connection, one)
+            except Exception as exc:
+                self._fail(connection, [one], exc)
+
+    def _begin_settled(self, connection: Connection, one: _Begun) -> None:
+        """Start a subscription to an own channel that is ready, or cannot be."""
+        hub = self._gateway.hub
+        if not connection.is_current(one.wish.subscription):
+            return
+        try:
+            hub.check(one.channel)
+        except Refused as exc:
+            self._refuse(connection, one.wish.subscription, exc)
+            return
+        if self._begin_at_once(connection, one.wish):
+            connection.flush()
+        else:
+            # There is something to catch up.
+            hub.spawn(self._begin(connection, [one.wish]))
+
+    def _fail(self, connection: Connection, begun: list[_Begun], exc: Exception) -> None:
+        """A defect costs the subscriptions that it met, and no others."""
+        _log.error("cannot subscribe", exc_info=exc)
+        failed = Refused("internal", "The subscription could not be started.")
+        for wish, _, _ in begun:
+            if wish.subscription.state is SubscriptionState.PENDING:
+                self._refuse(connection, wish.subscription, failed)
+
+    async def _begin(self, connection: Connection, wanted: list[e.Subscribe]) -> None:
         """Start these subscriptions. One that is refused does not hold up the others (P4)."""
         begun: list[_Begun] = []
         try:
@@ -69,11 +161,7 @@ class Subscribing:
                     begun.append(_Begun(wish, channel, channel.begin_start(wish.subscription, connection)))
             await self._check_and_start(connection, begun)
         except Exception as exc:
-            _log.error("cannot subscribe", exc_info=exc)
-            failed = Refused("internal", "The subscription could not be started.")
-            for wish, _, _ in begun:
-                if wish.subscription.state is SubscriptionState.PENDING:
-                    self._refuse(connection, wish.subscription, failed)
+            self._fail(connection, begun, exc)
         finally:
             for wish, channel, _ in begun:
                 self._gateway.hub.end_start(channel, wish.subscription)

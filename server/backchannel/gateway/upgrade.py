@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, MutableSet
+from functools import partial
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -31,7 +33,7 @@ MAX_HTTP_HEAD: Final = 32 * 1024
 """Bytes in the request line and headers of an HTTP request: room for the largest token, and as much again."""
 
 _WEBSOCKET: Final = re.compile(
-    rb"GET %b(?:\?[!-~]*)? HTTP/1\.1\r\n(?=(?:[^\r\n]+\r\n)*(?i:upgrade):[ \t]*(?i:websocket)[ \t]*\r\n)"
+    rb"GET %b(?:\?[!-~]*)? HTTP/1\.1(?=(?:\r\n[^\r\n]+)*?\r\n(?i:upgrade):[ \t]*(?i:websocket)[ \t]*\r\n)"
     % re.escape(WEBSOCKET_PATH.encode())
 )
 
@@ -125,52 +127,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         _hand_over(self.transport, WebSocketProtocol(self._door, cast(Any, self.connections)), b"".join(head))
 
 
-class _FirstRead(asyncio.Protocol):
-    """Waits for the first bytes of a connection, then leaves it to who speaks their language."""
+class _FirstRead(WebSocketProtocol):
+    """A WebSocket, unless the first bytes of the connection say otherwise: then it is uvicorn's."""
 
-    __slots__ = ("_app_state", "_config", "_door", "_loop", "_server_state", "_transport")
+    __slots__ = ("_http",)
 
-    def __init__(
-        self,
-        door: Door,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        self._door = door
-        self._config = config
-        self._server_state = server_state
-        self._app_state = app_state
-        self._loop = loop
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._door.heads.add(self)
-        cast(Any, self._server_state.connections).add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._door.heads.discard(self)
-        cast(Any, self._server_state.connections).discard(self)
-
-    def shutdown(self) -> None:
-        """Close at once: nothing was asked yet. uvicorn calls it when it stops."""
-        self._transport.close()
+    def __init__(self, door: Door, peers: MutableSet[Any], http: Callable[[], asyncio.Protocol]) -> None:
+        """`http` makes who takes over what is no WebSocket's."""
+        super().__init__(door, peers)
+        self._http: Callable[[], asyncio.Protocol] | None = http
 
     def late(self) -> None:
-        """Close: a client that asked nothing is told nothing."""
-        self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        connections = cast(Any, self._server_state.connections)
-        connections.discard(self)
-        self._door.heads.discard(self)
-        protocol: asyncio.Protocol
-        if _WEBSOCKET.match(data) is not None:
-            protocol = WebSocketProtocol(self._door, connections)
+        if self._http is None:
+            super().late()
         else:
-            protocol = BoundedHttpProtocol(self._door, self._config, self._server_state, self._app_state, self._loop)
-        _hand_over(self._transport, protocol, data)
+            # A client that asked nothing is told nothing.
+            self._transport.close()
+
+    def _handshake(self, data: bytes) -> None:
+        http, self._http = self._http, None
+        if http is None or _WEBSOCKET.match(data) is not None:
+            super()._handshake(data)
+        else:
+            self._peers.discard(self)
+            self._door.heads.discard(self)
+            _hand_over(self._transport, http(), data)
 
 
 def _hand_over(transport: asyncio.Transport, protocol: asyncio.Protocol, data: bytes) -> None:
@@ -192,6 +173,10 @@ def http_protocol(door: Door) -> type[asyncio.Protocol]:
             app_state: dict[str, Any],
             _loop: asyncio.AbstractEventLoop | None = None,
         ) -> None:
-            super().__init__(door, config, server_state, app_state, _loop)
+            super().__init__(
+                door,
+                cast(Any, server_state.connections),
+                partial(BoundedHttpProtocol, door, config, server_state, app_state, _loop),
+            )
 
     return UpgradeSniffer

@@ -114,7 +114,7 @@ class Front(Process):
             listening = listen(settings.host, settings.port)
         self._stack.callback(listening.close)
         self.port = listening.getsockname()[1]
-        door = Door(gateway, trusted_proxies=settings.trusted_proxies)
+        door = Door(gateway, trusted_proxies=settings.trusted_proxies, compression=settings.compression)
         self.asgi = application(
             gateway,
             self.app,

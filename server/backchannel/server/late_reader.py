@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from backchannel_protocol import Refused
 
 from ..auth.revocation import Revocation
@@ -30,6 +32,10 @@ class LateReader:
     async def head(self, channel: str) -> LogHead:
         """Where a durable channel's log stands."""
         return await self._log_reader().head(channel)
+
+    async def heads(self, channels: Sequence[str]) -> Mapping[str, LogHead]:
+        """As `head` of each of these channels, by name."""
+        return await self._log_reader().heads(channels)
 
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         """The events of a durable log after an offset, in order, at most `limit`."""

@@ -42,7 +42,15 @@ class PostgresLogReader:
         Raises:
             Refused: `unavailable`.
         """
-        return await self._questions.ask(channel)
+        return (await self._questions.ask((channel,)))[channel]
+
+    async def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        """As `head` of each of these channels, by name.
+
+        Raises:
+            Refused: `unavailable`.
+        """
+        return await self._questions.ask(channels)
 
     async def _answers(self, channels: Sequence[str]) -> tuple[dict[str, LogHead], LogHead]:
         return heads_of(await self._fetch(HEADS, list(channels)))

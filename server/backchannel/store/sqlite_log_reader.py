@@ -55,7 +55,15 @@ class SqliteLogReader:
         Raises:
             Refused: `unavailable`.
         """
-        return await self._questions.ask(channel)
+        return (await self._questions.ask((channel,)))[channel]
+
+    async def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        """As `head` of each of these channels, by name.
+
+        Raises:
+            Refused: `unavailable`.
+        """
+        return await self._questions.ask(channels)
 
     async def _answers(self, channels: Sequence[str]) -> tuple[dict[str, LogHead], LogHead]:
         return await self._run(self._heads, channels), self._unused

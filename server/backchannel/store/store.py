@@ -117,6 +117,9 @@ class LogReader(Protocol):
     async def head(self, channel: str) -> LogHead:
         """Where a durable channel's log stands; calls of one loop tick are answered by one statement."""
 
+    async def heads(self, channels: Sequence[str]) -> Mapping[str, LogHead]:
+        """As `head` of each of these channels, by name."""
+
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         """The events of a durable log after an offset, in order, at most `limit`."""
 

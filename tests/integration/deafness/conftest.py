@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -83,6 +83,10 @@ class Log:
     async def head(self, channel: str) -> LogHead:
         return LogHead("durable", len(self.events.get(channel, ())), 1)
 
+    async def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        """The heads of several logs."""
+        return {channel: await self.head(channel) for channel in channels}
+
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         return await self.head(channel), self.events.get(channel, [])[after : after + limit]
 
@@ -116,6 +120,9 @@ class Authenticator:
 
     async def token(self, token: str | None) -> Principal:
         return Principal(user=token or "", id=f"user:{token}")
+
+    def at_once(self, token: str | None) -> Principal | None:
+        return None
 
     async def api_key(self, secret: str, user: str) -> Principal:
         raise AssertionError("nobody has a key here")

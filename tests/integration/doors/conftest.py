@@ -98,7 +98,9 @@ class EchoGateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return origin is None or origin == f"http://{host}"
 
-    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> EchoConnection:
+    def accept(
+        self, transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> EchoConnection:
         if self.refuse is not None:
             raise self.refuse
         self.accepted.append((codec, address))

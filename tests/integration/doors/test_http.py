@@ -47,7 +47,9 @@ class FakeGateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return True
 
-    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
+    def accept(
+        self, transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> Connection:
         raise Refused("unavailable", "No WebSockets here.")
 
     async def ask(self, principal: Principal, name: str, data: bytes, key: str | None, timeout: float) -> Reply:

@@ -47,6 +47,33 @@ async def test_a_bad_token_never_becomes_a_guest(make: Make, forge: Callable[...
         await make(guests=True).token(forge(key=b"x" * 32))
 
 
+async def test_what_a_secret_signed_is_known_at_once(make: Make, forge: Callable[..., str]) -> None:
+    """Nothing is waited for, also the first time; and a broken one is refused at once."""
+    known = make().at_once(forge())
+    assert known is not None
+    assert known == await make().token(forge())
+    with pytest.raises(Refused, match="unauthenticated"):
+        make().at_once(forge(key=b"x" * 32))
+
+
+async def test_a_remembered_token_is_checked_each_time(secret: bytes, now: float, forge: Callable[..., str]) -> None:
+    """A token that was revoked meanwhile is refused, though its signature was verified before."""
+    revoked: list[Principal] = []
+
+    def check(principal: Principal) -> None:
+        if principal in revoked:
+            raise Refused("unauthenticated", "The token was revoked.")
+
+    authenticator = SecretAuthenticator(secret, good_key, guests=False, wall=lambda: now, check=check)
+    holder = authenticator.at_once(forge())
+    assert holder is not None
+    revoked.append(holder)
+    with pytest.raises(Refused, match="revoked"):
+        authenticator.at_once(forge())
+    with pytest.raises(Refused, match="revoked"):
+        await authenticator.token(forge())
+
+
 @pytest.mark.parametrize("token", [None, ""])
 async def test_without_a_token_nobody_is_let_in(make: Make, token: str | None) -> None:
     """Guests are off until an operator switches them on."""

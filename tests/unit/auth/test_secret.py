@@ -44,11 +44,19 @@ def test_a_short_secret_is_refused(tmp_path: Path) -> None:
     assert signing_secret(settings(tmp_path, secret="é" * 16)) == "é".encode() * 16
 
 
-@pytest.mark.parametrize("begin", ["-----BEGIN PUBLIC KEY-----\n", "ssh-rsa ", "\n-----BEGIN CERTIFICATE-----"])
-def test_a_public_key_is_refused_as_secret(tmp_path: Path, begin: str) -> None:
-    """RFC 8725 section 2.1: what everybody may know signs nothing."""
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "-----BEGIN PUBLIC KEY-----\n" + "A" * 100,
+        "ssh-rsa " + "A" * 100,
+        "\n-----BEGIN CERTIFICATE-----" + "A" * 100,
+        '{"kty":"oct","k":"eHh4eHh4eHh4eHh4eHh4eHh4"}',
+    ],
+)
+def test_a_public_key_is_refused_as_secret(tmp_path: Path, secret: str) -> None:
+    """RFC 8725 section 2.1: what everybody may know signs nothing; a JSON Web Key's text is no secret either."""
     with pytest.raises(ConfigurationError, match="key file"):
-        signing_secret(settings(tmp_path, secret=begin + "A" * 100))
+        signing_secret(settings(tmp_path, secret=secret))
 
 
 def test_development_makes_one_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import math
 from collections.abc import Callable
 from typing import Any
@@ -80,7 +82,25 @@ def test_a_wrong_signature_is_refused(forge: Forge, verifier: TokenVerifier, now
     claims = forge({"sub": "root", "exp": now + 60}).split(".")[1]
     for token in (forge(key=b"x" * 32), forge(signature=b"x" * 31), f"{head}.{claims}.{signature}"):
         assert "signature" in refusal(verifier, token, now)
-    for token in (good[:-1], good[:-4], good + "A", good + "AAAA"):
+    for token in (
+        good[:-1],
+        good[:-4],
+        good + "A",
+        good + "AAAA",
+        good + "=",
+        f"{head}.{claims}.é",
+        f"{head}.{claims}",
+    ):
+        refusal(verifier, token, now)
+
+
+def test_signed_claims_that_are_no_base64_are_refused(secret: bytes, verifier: TokenVerifier, now: float) -> None:
+    """RFC 7515 section 5.2, step 4: also from whoever has the secret."""
+    head = base64.urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=")
+    for claims in (b"eyJ!", b"e.yJ9", b"e", b"\xff"):
+        signed = head + b"." + claims
+        signature = base64.urlsafe_b64encode(hmac.digest(secret, signed, "sha256")).rstrip(b"=")
+        token = (signed + b"." + signature).decode(errors="replace")
         refusal(verifier, token, now)
 
 

@@ -56,7 +56,9 @@ class Gateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return origin is None
 
-    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Connection:
+    def accept(
+        self, transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> Connection:
         self.connection = Connection(transport, self.act)
         return self.connection
 

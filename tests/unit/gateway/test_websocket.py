@@ -101,7 +101,9 @@ class Gateway:
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         return True
 
-    def accept(self, transport: Transport, codec: Codec, address: str, token: str | None = None) -> Echo:
+    def accept(
+        self, transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> Echo:
         self.latest = Echo(transport)
         return self.latest
 
@@ -139,7 +141,9 @@ async def test_handshake_and_greeting_are_one_write(masked: Masked) -> None:
     protocol, transport, gateway, _ = made()
     accept = gateway.accept
 
-    def greeting(transport: Transport, codec: Codec, address: str, token: str | None = None) -> Echo:
+    def greeting(
+        transport: Transport, codec: Codec, address: str, token: str | None = None, compress_from: int = 0
+    ) -> Echo:
         transport.write(frame(b"welcome"))
         return accept(transport, codec, address)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar, get_args
@@ -114,6 +115,10 @@ class Log:
         await self._wait()
         return found
 
+    async def heads(self, channels: Sequence[str]) -> dict[str, LogHead]:
+        """The heads of several logs."""
+        return {channel: await self.head(channel) for channel in channels}
+
     async def read(self, channel: str, after: int, limit: int) -> tuple[LogHead, list[Envelope]]:
         head = self._head(channel)
         start = max(after, head.first - 1)
@@ -200,6 +205,9 @@ class Authenticator:
             raise found
         return found or Principal(user=token or "", id=f"user:{token}")
 
+    def at_once(self, token: str | None) -> Principal | None:
+        return None
+
     async def api_key(self, secret: str, user: str) -> Principal:
         return Principal(user=user, id=f"key:{secret}:{user}")
 
@@ -230,7 +238,7 @@ class Client:
         if self.closed or self.aborted or self.lost:
             return
         self.writes.append(data)
-        if self.alive and _PINGS.intersection(payloads(data)):
+        if self.alive and _PINGS.intersection(_messages(data)):
             self._loop.call_soon(self._pong)
         if self.pause_at is not None:
             self.pause_at -= 1
@@ -272,7 +280,7 @@ class Client:
 
     def frames(self) -> list[f.ServerFrame]:
         """Everything that came so far."""
-        return [self.codec.decode_server(payload) for write in self.writes for payload in payloads(write)]
+        return [self.codec.decode_server(payload) for write in self.writes for payload in _messages(write)]
 
     def new(self, *kinds: type[f.ServerFrame]) -> list[Any]:
         """What came since this was called last, of these kinds; all but pings by default."""
@@ -304,6 +312,16 @@ class Client:
         if not self.lost:
             self.lost = True
             self.connection.lost()
+
+
+def _messages(data: bytes) -> list[bytes]:
+    """The messages in whole frames, compressed ones as they were (RFC 7692 section 7.2.2), each with a fresh window."""
+    found, position = [], 0
+    for payload in payloads(data):
+        is_compressed = data[position] & 0x40
+        position += len(payload) + (2 if len(payload) < 126 else 4 if len(payload) < 65_536 else 10)
+        found.append(zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff") if is_compressed else payload)
+    return found
 
 
 class Told(msgspec.Struct):
@@ -395,6 +413,8 @@ class World:
             chance=random.Random(1),
         )
         self.hub = self.gateway.hub
+        self.compress_from = 0
+        """What clients that come from now on have agreed to."""
 
     def wall(self) -> float:
         """Unix seconds, in step with the loop."""
@@ -420,7 +440,7 @@ class World:
     def door(self, codec: Codec = JSON, *, address: str = "::1", token: str | None = None) -> Client:
         """A connection whose handshake is done."""
         client = Client(self.loop, codec)
-        client.connection = self.gateway.accept(client, codec, address, token)
+        client.connection = self.gateway.accept(client, codec, address, token, self.compress_from)
         return client
 
     async def connect(self, user: str = "alice", codec: Codec = JSON, *, address: str = "::1", **fields: Any) -> Client:

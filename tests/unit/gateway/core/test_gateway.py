@@ -350,3 +350,21 @@ async def test_origins(make_world: MakeWorld) -> None:
     assert not allows("https://evil.example", "h:8000")
     assert not allows("null", "h:8000")
     assert not allows("https://evil.example", None)
+
+
+async def test_the_collector_looks_at_no_connection_for_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever there is at a new height is frozen; once most are gone, those that come in their place are as well."""
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(len(world.gateway.connections)))
+    clients = [await world.connect(f"user{number}", address=f"::{number}") for number in range(1050)]
+    assert frozen == [500, 1050]
+    for client in clients[600:]:
+        client.lose()
+    for number in range(450):
+        await world.connect(f"other{number}", address="::1")
+    assert frozen == [500, 1050]
+    for connection in list(world.gateway.connections)[10:]:
+        connection.lost()
+    for number in range(520):
+        await world.connect(f"later{number}", address="::2")
+    assert frozen == [500, 1050, 512]

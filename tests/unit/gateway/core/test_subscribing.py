@@ -406,3 +406,67 @@ async def test_all_clients_of_a_user_are_told_on_their_own_channel(world: World)
     world.publish("user:alice")
     await world.quiet()
     assert [[x.channel for x in client.new()] for client in (*mine, other)] == [["user:alice"], ["user:alice"], []]
+
+
+async def test_a_token_and_an_own_channel_that_are_known_leave_no_task(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who comes back where nothing must be waited for is answered in the same read, by one write."""
+    await world.connect()
+    principal = Principal(user="alice", id="user:alice")
+    monkeypatch.setattr(world.authenticator, "at_once", lambda token: principal)
+    spawned: list[Any] = []
+    monkeypatch.setattr(world.hub, "spawn", spawned.append)
+    client = world.door()
+    client.send(f.Connect(id=1, token="alice"))
+    assert [type(frame) for frame in client.new()] == [f.Connected, f.Subscribed]
+    assert len(client.writes) == 1
+    assert not spawned
+    assert world.hub.subscriptions == 2
+
+
+async def test_an_own_channel_that_cannot_be_heard_is_refused(world: World) -> None:
+    """Who comes while the log does not answer is connected, and told that the own channel is not."""
+    world.log.failure = Refused("unavailable", "The log is gone.")
+    client = await world.connect("carol")
+    await world.quiet()
+    ended = [frame for frame in client.frames() if isinstance(frame, f.Unsubscribed)]
+    assert [(frame.channel, frame.code) for frame in ended] == [("user:carol", "unavailable")]
+    assert world.hub.subscriptions == 0
+
+
+async def test_an_own_channel_is_resumed_from_its_log(world: World) -> None:
+    """What a user missed on the own channel comes also where the channel is not listened to yet."""
+    for _ in range(2):
+        world.log.append("user:dave")
+    client = world.door()
+    client.send(f.Connect(id=1, token="dave", resume={"user:dave": at(world, 0, "user:dave")}))
+    await world.quiet()
+    frames = client.new()
+    assert [type(frame) for frame in frames] == [f.Connected, f.Subscribed, f.Event, f.Event]
+    assert isinstance(frames[1], f.Subscribed)
+    assert (frames[1].verdict, frames[1].offset) == ("recovered", 2)
+
+
+async def test_all_who_wait_for_their_own_channels_begin_when_those_are_ready(world: World) -> None:
+    """Channels that open in one tick are asked for together; who comes later waits for the same."""
+    world.log.gate = asyncio.Event()
+    early = [await world.connect(user) for user in ("alice", "bob")]
+    late = await world.connect("alice")
+    world.log.gate.set()
+    await world.quiet()
+    listening = {name: set(channel.listeners()) for name, channel in world.hub.channels.items()}
+    assert listening["user:alice"] == {early[0].connection, late.connection}
+    assert listening["user:bob"] == {early[1].connection}
+
+
+async def test_own_channels_whose_log_cannot_be_read_are_refused(world: World) -> None:
+    """All that were asked for together are, and the next time is another try."""
+    world.log.failure = Refused("unavailable", "The store is away.")
+    clients = [await world.connect(user) for user in ("alice", "bob")]
+    await world.quiet()
+    assert not any(client.connection.session.subscriptions for client in clients)
+    world.log.failure = None
+    later = await world.connect("alice")
+    await world.quiet()
+    assert world.hub.channels["user:alice"].has(later.connection)
