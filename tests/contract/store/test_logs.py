@@ -112,6 +112,16 @@ async def test_heads_asked_in_one_tick(store: Store) -> None:
     assert [head.offset for head in heads[1:] if isinstance(head, LogHead)] == expected
 
 
+async def test_heads_of_several_are_those_of_each(store: Store) -> None:
+    """Also of those that nobody ever used, of one that is named twice, and of none."""
+    await append(store, *(event(f"c:{i}") for i in range(3)), event("c:1"))
+    reader = store.log_reader()
+    channels = ["c:1", "c:new", "c:2", "c:1"]
+    assert await reader.heads(channels) == {channel: await reader.head(channel) for channel in channels}
+    assert await reader.heads([]) == {}
+    await reader.close()
+
+
 async def test_a_reader_sees_commits_only(store: Store) -> None:
     """An event is in the log for a gateway once it is committed, not before."""
     reader = store.log_reader()

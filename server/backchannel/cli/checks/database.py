@@ -52,7 +52,8 @@ def check_database(settings: Settings, migrations: Sequence[Migrations]) -> Iter
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
             yield from _inside(connection, path, migrations)
     except sqlite3.DatabaseError as exc:
-        yield failed(f"{path} cannot be read: {exc}", _RESTORE)
+        damaged = getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+        yield failed(f"{path} {'is damaged' if damaged else 'cannot be read'}: {exc}", _RESTORE)
 
 
 _RESTORE: Final = (
