@@ -57,13 +57,14 @@ def _head(results: Results) -> list[str]:
 
 
 def _targets(results: Results, questions: Sequence[Question]) -> list[str]:
-    lines = ["## Targets", "", "| question | target | here | |", "|---|---|---|---|"]
+    # The verdict first: on a phone the rest of a row may lie beyond the edge.
+    lines = ["## Targets", "", "| | here | target |", "|---|--:|---|"]
     for question in questions:
-        for number, target in enumerate(question.targets):
+        for target in question.targets:
             verdict = judge(target, results, question)
             here = "" if verdict.figure is None else short(verdict.figure)
-            title = "" if number else question.title
-            lines.append(f"| {title} | {verdict.text} | {here} | {_MARKS[verdict.met]} {verdict.why} |")
+            mark = f"{_MARKS[verdict.met]} {verdict.why}".strip()
+            lines.append(f"| {mark} | {here} | {question.title}: {verdict.text} |")
     found = [verdict.met for verdict in verdicts(results, questions)]
     return [
         *lines,

@@ -102,7 +102,7 @@ def test_the_page_has_every_figure_and_a_chart_that_is_xml(tmp_path: Path) -> No
     question = _question(Target("at least twice", "wide", "rate", PEER, at_least=2.0))
     results = _results(_answer(OWN, 150.0), _answer(PEER, 100.0, **{BUSY: 0.97}))
     page = write_page(results, [question], tmp_path).read_text()
-    assert "| Fan-out | at least twice | 1.5 | **not met**" in page
+    assert "| **not met** | 1.5 | Fan-out: at least twice |" in page
     assert "0 of 1 are met" in page
     assert f"| **{OWN}** | 150<br><sub>135 to 165</sub> |  |" in page
     assert f"| {PEER} | 100<br><sub>90 to 110</sub> | 1.5 |" in page

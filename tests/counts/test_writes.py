@@ -151,7 +151,7 @@ async def test_the_answers_of_a_batch_leave_in_one_write(box: Sandbox, new_peer:
     peer = await new_peer(box).open("alice")
 
     peer.read(*calls("value.tell", lambda n: {"channel": f"log:{n}"}))
-    await asyncio.sleep(1)
+    await box.settle()
 
     counted = replies(peer.messages())
     assert sum(counted) == CALLS
