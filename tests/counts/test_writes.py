@@ -15,7 +15,6 @@ What the design demands, and these tests hold it to; none of it depends on how f
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
