@@ -155,6 +155,8 @@ class RequestDeclaration(Struct, frozen=True):
     """It writes free SQL or waits for the outside world, so it never shares a batch."""
     timeout: float | None = None
     """Seconds the handler may take; None: the installation's."""
+    internal: bool = False
+    """Only the app itself asks it, by `Publisher.call` or `Context.call`: to clients there is no such name."""
     handler: Handler[Any] | None = None
 
     @property
@@ -243,6 +245,7 @@ class App:
         errors: Iterable[str] = (),
         own_transaction: bool = False,
         timeout: float | None = None,
+        internal: bool = False,
     ) -> Callable[[RequestClass], RequestClass]:
         """Declare a command: a `Command[Answer]` struct.
 
@@ -255,6 +258,7 @@ class App:
                 write: one that waits for more than a second in total after it has read is rolled back, since it keeps
                 SQLite's one writer from everybody.
             timeout: seconds its handler may take.
+            internal: only the app itself asks it, from a job or another handler; to clients there is no such name.
         """
         fields = (lane,) if isinstance(lane, str) else tuple(lane)
 
@@ -268,18 +272,19 @@ class App:
                 errors=tuple(errors),
                 own_transaction=own_transaction,
                 timeout=timeout,
+                internal=internal,
             )
             return cls
 
         return declare
 
     def query(
-        self, name: str, *, errors: Iterable[str] = (), timeout: float | None = None
+        self, name: str, *, errors: Iterable[str] = (), timeout: float | None = None, internal: bool = False
     ) -> Callable[[RequestClass], RequestClass]:
-        """Declare a query: a `Query[Answer]` struct. Its handler changes nothing."""
+        """Declare a query: a `Query[Answer]` struct. Its handler changes nothing; the rest is as for `command`."""
 
         def declare(cls: RequestClass) -> RequestClass:
-            self._declare_request(cls, Query, "query", name, errors=tuple(errors), timeout=timeout)
+            self._declare_request(cls, Query, "query", name, errors=tuple(errors), timeout=timeout, internal=internal)
             return cls
 
         return declare
@@ -295,6 +300,7 @@ class App:
         errors: tuple[str, ...] = (),
         own_transaction: bool = False,
         timeout: float | None = None,
+        internal: bool = False,
     ) -> None:
         check_name(name, "noun.verb")
         if not derives(cls, base):
@@ -320,7 +326,15 @@ class App:
         check_travels(name, cls)
         check_travels(name, reply)
         self.requests[name] = RequestDeclaration(
-            name, kind, cls, reply, lane=lane, errors=errors, own_transaction=own_transaction, timeout=timeout
+            name,
+            kind,
+            cls,
+            reply,
+            lane=lane,
+            errors=errors,
+            own_transaction=own_transaction,
+            timeout=timeout,
+            internal=internal,
         )
         cls.wire_name = name
 
@@ -468,6 +482,10 @@ class App:
                 f"No handler for {', '.join(missing)}: put @app.handle({self.requests[missing[0]].cls.__name__}) "
                 f"on an async function."
             )
+
+    def offered(self) -> dict[str, RequestDeclaration]:
+        """The requests by name that clients may ask: all but the internal ones."""
+        return {name: request for name, request in self.requests.items() if not request.internal}
 
     def all_namespaces(self) -> dict[str, NamespaceDeclaration]:
         """Every namespace by name, the built-in ones too."""

@@ -59,6 +59,7 @@ export interface Left {
 
 /** The channels one is a member of, then the public ones, by name. */
 export interface ListChannels {
+  /** From `next` or `previous` of a page; opaque. */
   readonly cursor?: string | null;
   readonly limit?: number;
 }
@@ -81,7 +82,8 @@ export interface ListMessages {
 /** One member of a channel. */
 export interface MemberInfo {
   readonly user: string;
-  readonly role: "member" | "owner";
+  /** owner, moderator, member, guest, or one of the app's own. */
+  readonly role: string;
   readonly joined: number;
 }
 
@@ -271,7 +273,7 @@ export interface DemoContract {
     "typing.stopped": TypingStopped;
   };
   namespaces: {
-    /** One channel per conversation; its members listen, and are told who else does. */
+    /** One channel per conversation; who may read it listens, and is told who else does. */
     chat: { kind: "durable"; presence: true };
     /** Figures over time; whoever is logged in may watch. Five minutes of history fill a chart at once. */
     metrics: { kind: "live"; presence: false };

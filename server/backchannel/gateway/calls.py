@@ -73,7 +73,7 @@ class Calls:
     ) -> None:
         self._relay = relay
         self._next_id = next_id
-        self._routes = {name: _Route(declaration, handler_timeout) for name, declaration in app.requests.items()}
+        self._routes = {name: _Route(declaration, handler_timeout) for name, declaration in app.offered().items()}
         self._flush_soon = flush_soon
 
     def declaration(self, name: str) -> RequestDeclaration | None:

@@ -75,12 +75,12 @@ class HttpDoor:
             body_timeout: seconds that a body may take to come.
         """
         self._gateway = gateway
-        self._app = app
+        self._names = frozenset(app.offered())
         self._limits = limits if limits is not None else Limits()
         self._body_timeout = body_timeout
         self._query_strings = {
             name: QueryString(declaration.cls)
-            for name, declaration in app.requests.items()
+            for name, declaration in app.offered().items()
             if declaration.kind == "query"
         }
 
@@ -125,7 +125,7 @@ class HttpDoor:
 
     async def _call(self, request: Request) -> Response:
         name: str = request.path_params["name"]
-        if name not in self._app.requests:
+        if name not in self._names:
             raise Refused("not_found", f"There is no command or query {name[:64]!r}; `backchannel schema` lists them.")
         query_string = self._query_strings.get(name)
         is_read = request.method in ("GET", "HEAD") and query_string is not None

@@ -31,7 +31,7 @@ follow. The frames around these, and the rules of all, are version {PROTOCOL_VER
 
 def asyncapi(app: App) -> dict[str, Any]:
     """One document with all calls and channels; the same declarations give the same document."""
-    requests = sorted(app.requests.items())
+    requests = sorted(app.offered().items())
     events = sorted(app.events.items())
     namespaces = sorted(app.all_namespaces().items())
     wanted = [type_ for _, request in requests for type_ in (request.cls, request.reply)]

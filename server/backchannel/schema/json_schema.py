@@ -23,7 +23,7 @@ def json_schema(app: App) -> dict[str, Any]:
 
     Names are sorted, so the same declarations give the same document.
     """
-    requests = sorted(app.requests.items())
+    requests = sorted(app.offered().items())
     events = sorted(app.events.items())
     wanted = [type_ for _, request in requests for type_ in (request.cls, request.reply)]
     wanted += [event.cls for _, event in events]
@@ -55,7 +55,7 @@ def _namespace(cls: type[Namespace]) -> dict[str, Any]:
 
 def _errors(app: App) -> dict[str, Any]:
     """Every code with what it means: the app's own, then the protocol's."""
-    own = sorted({code for request in app.requests.values() for code in request.errors})
+    own = sorted({code for request in app.offered().values() for code in request.errors})
     told: dict[str, Any] = {code: {"status": APP_STATUS, "retry": False, "outcome": "none"} for code in own}
     for code, info in ERROR_CODES.items():
         told[code] = {

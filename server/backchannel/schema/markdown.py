@@ -17,7 +17,7 @@ __all__ = ["markdown"]
 
 def markdown(app: App) -> str:
     """A page: the app's commands, queries, events, channels and errors, and the types that they share."""
-    requests = sorted(app.requests.items())
+    requests = sorted(app.offered().items())
     events = sorted(app.events.items())
     lines = [f"# {app.name}", ""]
     for title, kind in (("Commands", "command"), ("Queries", "query")):
@@ -51,7 +51,7 @@ def markdown(app: App) -> str:
 
 def _errors(app: App) -> list[str]:
     refusing: dict[str, list[str]] = {}
-    for name, request in sorted(app.requests.items()):
+    for name, request in sorted(app.offered().items()):
         for code in request.errors:
             refusing.setdefault(code, []).append(f"`{name}`")
     lines = ["## Errors", ""]

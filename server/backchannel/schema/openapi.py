@@ -35,7 +35,7 @@ string, or `POST`. Every refusal is problem details (RFC 9457), whose `code` is 
 
 def openapi(app: App) -> dict[str, Any]:
     """One document with all operations; the same declarations give the same document."""
-    requests = sorted(app.requests.items())
+    requests = sorted(app.offered().items())
     wanted = [type_ for _, request in requests for type_ in (request.cls, request.reply)]
     schemas, definitions = components([*wanted, Problem], "#/components/schemas/{name}")
     problem = _named(schemas[-1])

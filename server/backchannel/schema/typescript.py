@@ -52,7 +52,7 @@ def typescript(app: App) -> str:
 
     The same declarations give the same module.
     """
-    requests = sorted(app.requests.items())
+    requests = sorted(app.offered().items())
     events = sorted(app.events.items())
     contract = f"{_pascal(app.name)}Contract"
     sent = list(named_types(request.cls for _, request in requests))

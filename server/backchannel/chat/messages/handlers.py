@@ -1,4 +1,4 @@
-"""Messages and typing."""
+"""Send and list."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ import sqlalchemy as sa
 
 from backchannel import Context, Refused
 
-from .contract import (
-    ListMessages,
-    Message,
-    MessageCreated,
-    MessagePage,
-    SendMessage,
-    StartTyping,
-    StopTyping,
-    Typing,
-    TypingStarted,
-    TypingStopped,
-    app,
-)
-from .rules import require_member
-from .tables import messages
+from ..access import access
+from ..common import app
+from ..tables import messages
+from .contract import ListMessages, Message, MessageCreated, MessagePage, SendMessage
 
 __all__: list[str] = []
 
@@ -28,7 +17,9 @@ __all__: list[str] = []
 @app.handle(SendMessage)
 async def send_message(ctx: Context, request: SendMessage) -> Message:
     """Store a message and tell the channel."""
-    await require_member(ctx, request.channel)
+    found = await access(ctx, request.channel, "message.send")
+    if not request.text.strip() or len(request.text) > found.rules.features.max_length:
+        raise Refused("invalid", f"`text` needs 1 to {found.rules.features.max_length} characters.")
     seq = await ctx.next(f"chat.seq:{request.channel}")
     message_id = ctx.insert(
         messages,
@@ -51,7 +42,7 @@ async def list_messages(ctx: Context, request: ListMessages) -> MessagePage:
     """A page of messages, for members."""
     if request.before is not None and request.after is not None:
         raise Refused("invalid", "Give `before` or `after`, not both.")
-    await require_member(ctx, request.channel)
+    await access(ctx, request.channel, "channel.read")
     await ctx.position(request.channel)
     statement = sa.select(messages).where(messages.c.app == ctx.app, messages.c.channel == request.channel)
     if request.after is not None:
@@ -72,19 +63,3 @@ async def list_messages(ctx: Context, request: ListMessages) -> MessagePage:
         ],
         more=more,
     )
-
-
-@app.handle(StartTyping)
-async def start_typing(ctx: Context, request: StartTyping) -> Typing:
-    """Tell the channel, without a trace in its log."""
-    await require_member(ctx, request.channel)
-    ctx.publish(request.channel, TypingStarted(channel=request.channel, user=ctx.user))
-    return Typing(request.channel)
-
-
-@app.handle(StopTyping)
-async def stop_typing(ctx: Context, request: StopTyping) -> Typing:
-    """Tell the channel, without a trace in its log."""
-    await require_member(ctx, request.channel)
-    ctx.publish(request.channel, TypingStopped(channel=request.channel, user=ctx.user))
-    return Typing(request.channel)

@@ -1,9 +1,7 @@
-"""Channels and members: create, join, leave, list."""
+"""Create, join, leave, list."""
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import Any
 
 import msgspec
@@ -11,6 +9,10 @@ import sqlalchemy as sa
 
 from backchannel import Context, Refused
 
+from ..access import access
+from ..common import app
+from ..cursors import cursor, read_cursor
+from ..tables import channels, members, messages
 from .contract import (
     AddedToChannel,
     ChannelInfo,
@@ -26,10 +28,7 @@ from .contract import (
     MemberLeft,
     MemberList,
     RemovedFromChannel,
-    app,
 )
-from .rules import channel_row, describe
-from .tables import channels, members, messages
 
 __all__: list[str] = []
 
@@ -40,8 +39,17 @@ async def create_channel(ctx: Context, request: CreateChannel) -> ChannelInfo:
     channel = f"chat:{request.id or ctx.new_id()}"
     if await ctx.db.get(channels, channel=channel) is not None:
         raise Refused("conflict", f"{channel} exists already; choose another id, or join it.")
-    ctx.insert(channels, channel=channel, name=request.name, public=request.public, creator=ctx.user, created=ctx.now)
     users = [ctx.user, *dict.fromkeys(user for user in request.members if user != ctx.user)]
+    ctx.insert(
+        channels,
+        channel=channel,
+        name=request.name,
+        public=request.public,
+        creator=ctx.user,
+        created=ctx.now,
+        type="group",
+        member_count=len(users),
+    )
     info = ChannelInfo(
         channel=channel,
         name=request.name,
@@ -60,11 +68,12 @@ async def create_channel(ctx: Context, request: CreateChannel) -> ChannelInfo:
 @app.handle(JoinChannel)
 async def join_channel(ctx: Context, request: JoinChannel) -> ChannelInfo:
     """Become a member; joining again changes nothing."""
-    row = await channel_row(ctx, request.channel)
-    if await ctx.db.get(members, channel=request.channel, user=ctx.user) is not None:
-        return await describe(ctx, row, joined=True)
-    info = await describe(ctx, row, joined=True)
+    found = await access(ctx, request.channel)
+    info = await describe(ctx, found.channel, joined=True)
+    if found.member is not None:
+        return info
     info.members += 1
+    ctx.update(channels, {"channel": request.channel}, member_count=info.members)
     _add(ctx, info, ctx.user, "member")
     return info
 
@@ -78,9 +87,10 @@ def _add(ctx: Context, info: ChannelInfo, user: str, role: str) -> None:
 @app.handle(LeaveChannel)
 async def leave_channel(ctx: Context, request: LeaveChannel) -> Left:
     """Stop being a member; the right to listen ends in the log. Leaving twice changes nothing."""
-    if await ctx.db.get(members, channel=request.channel, user=ctx.user) is None:
-        await channel_row(ctx, request.channel)
+    found = await access(ctx, request.channel)
+    if found.member is None:
         return Left(request.channel)
+    ctx.update(channels, {"channel": request.channel}, member_count=found.channel.member_count - 1)
     ctx.delete(members, {"channel": request.channel, "user": ctx.user})
     ctx.publish(request.channel, MemberLeft(channel=request.channel, user=ctx.user), ends=[ctx.user])
     ctx.publish(f"user:{ctx.user}", RemovedFromChannel(channel=request.channel))
@@ -111,7 +121,7 @@ async def list_channels(ctx: Context, request: ListChannels) -> ChannelList:
         .limit(request.limit + 1)
     )
     if request.cursor is not None:
-        at = _read_cursor(request.cursor)
+        at = read_cursor(request.cursor, tuple[int, str, str])
         statement = statement.where(sa.tuple_(other, channels.c.name, channels.c.channel) > sa.tuple_(*at))
     rows = list(await ctx.db.rows(statement))
     page = rows[: request.limit]
@@ -129,29 +139,37 @@ async def list_channels(ctx: Context, request: ListChannels) -> ChannelList:
             )
             for row in page
         ],
-        next=_cursor(page[-1]) if len(rows) > request.limit else None,
+        next=cursor(page[-1].other, page[-1].name, page[-1].channel) if len(rows) > request.limit else None,
     )
-
-
-def _cursor(row: Any) -> str:
-    place = json.dumps([row.other, row.name, row.channel]).encode()
-    return base64.urlsafe_b64encode(place).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, str, str]:
-    try:
-        return msgspec.convert(json.loads(base64.urlsafe_b64decode(cursor)), tuple[int, str, str])
-    except (ValueError, RecursionError):
-        raise Refused("invalid", "The cursor is not one that `channel.list` gave; begin without one.") from None
 
 
 @app.handle(ListMembers)
 async def list_members(ctx: Context, request: ListMembers) -> MemberList:
     """Who is a member, for whoever may see the channel."""
-    await channel_row(ctx, request.channel)
+    await access(ctx, request.channel)
     rows = await ctx.db.rows(
         sa.select(members)
         .where(members.c.app == ctx.app, members.c.channel == request.channel)
         .order_by(members.c.user)
     )
     return MemberList([MemberInfo(row.user, row.role, row.joined) for row in rows])
+
+
+async def describe(ctx: Context, row: Any, *, joined: bool) -> ChannelInfo:
+    """A channel as this user sees it."""
+    newest = await ctx.db.value(
+        sa.select(messages.c.seq)
+        .where(messages.c.app == ctx.app, messages.c.channel == row.channel)
+        .order_by(messages.c.seq.desc())
+        .limit(1)
+    )
+    return ChannelInfo(
+        channel=row.channel,
+        name=row.name,
+        public=row.public,
+        creator=row.creator,
+        created=row.created,
+        joined=joined,
+        members=row.member_count,
+        last_seq=newest or 0,
+    )

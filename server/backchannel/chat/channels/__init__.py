@@ -1,0 +1,1 @@
+"""Channels and their members: create, change, join, leave, invite, list."""

@@ -1,0 +1,1 @@
+"""Receipts, unread counts with their checksum, and what changed since a position."""

@@ -1,0 +1,1 @@
+"""Files: resumable uploads, checks, thumbnails, storage, authorised downloads; previews of links."""

@@ -1,0 +1,1 @@
+"""Messages: send, edit, delete, answer, react, mention, pin, list."""

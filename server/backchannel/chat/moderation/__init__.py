@@ -1,0 +1,1 @@
+"""Moderation: silence, ban, shadow ban, word lists, the hook before a send, reports, the audit log."""

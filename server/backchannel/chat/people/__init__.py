@@ -1,0 +1,1 @@
+"""People: profiles, presence, status, typing, devices, preferences, blocks."""

@@ -1,0 +1,1 @@
+"""What a user keeps: drafts, scheduled messages, reminders, saved messages; and polls."""

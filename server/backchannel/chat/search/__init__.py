@@ -1,0 +1,1 @@
+"""Search in messages, channels and users."""
