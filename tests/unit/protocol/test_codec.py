@@ -15,8 +15,9 @@ from msgspec import Raw
 from msgspec import inspect as types
 
 from backchannel_protocol import CODECS, JSON, MSGPACK, Codec, Malformed, frames
-from backchannel_protocol.codec import decode_data, encode_data
+from backchannel_protocol.codec import REMEMBERED, decode_data, encode_data
 from backchannel_protocol.limits import MAX_INTEGER
+from backchannel_protocol.scan import scan_json, scan_msgpack
 
 CLIENT = get_args(frames.ClientFrame)
 SERVER = get_args(frames.ServerFrame)
@@ -243,3 +244,77 @@ def test_data_is_json_and_typed_decoding_is_safe(value: Any) -> None:
     elif not isinstance(value, dict) or any(not isinstance(item, (int, float)) for item in value.values()):
         with pytest.raises(Malformed):
             decode_data(decoder, canonical)
+
+
+GOOD = {"type": "publish", "channel": "a:b", "name": "word.said", "data": 1}
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channel": "word.said"},
+        {"channel": "a:b\n"},
+        {"channel": "a:"},
+        {"channel": 1},
+        {"name": "a:b"},
+        {"name": "word.said\n"},
+        {"name": "a" * 65},
+        {"name": None},
+        {"key": "short"},
+        {"id": 0},
+    ],
+    ids=str,
+)
+def test_what_is_remembered_lets_nothing_else_pass(codec: Codec, change: dict[str, Any]) -> None:
+    """A channel and a name that were found good once stand for themselves only, each in its own place."""
+    codec = fresh(codec)
+    for known in (GOOD, {"type": "call", "id": 1, "name": "word.said", "data": 1}):
+        for _ in range(2):
+            assert codec.decode_any(codec.encode(codec.decode_client(codec.encode(known)))) == known
+    for _ in range(2):
+        with pytest.raises(Malformed):
+            codec.decode_client(codec.encode({**GOOD, **change}))
+    if "name" in change:
+        with pytest.raises(Malformed):
+            codec.decode_client(codec.encode({"type": "call", "id": 1, "data": 1, **change}))
+
+
+@both_codecs
+def test_what_is_remembered_changes_no_frame(codec: Codec) -> None:
+    """A frame is the same struct, of the same class, whether its words came before or not."""
+    codec = fresh(codec)
+    for sent in (
+        GOOD | {"key": "12345678", "id": 3},
+        {"type": "call", "id": 1, "name": "a.b", "data": 1, "timeout": 2},
+    ):
+        first, second = (codec.decode_client(codec.encode(sent)) for _ in range(2))
+        assert type(first) is type(second)
+        assert type(second) in (frames.Publish, frames.Call)
+        assert codec.encode(first) == codec.encode(second)
+
+
+@both_codecs
+def test_what_is_remembered_is_bounded(codec: Codec) -> None:
+    """Whoever names ever new channels makes no codec grow, and is still read."""
+    codec = fresh(codec)
+    for number in range(3 * REMEMBERED):
+        codec.decode_client(codec.encode(GOOD | {"channel": f"a:{number}"}))
+        assert codec.remembered <= REMEMBERED
+    for number in range(REMEMBERED):
+        with pytest.raises(Malformed):
+            codec.decode_client(codec.encode(GOOD | {"channel": f"a: {number}"}))
+    assert 0 < codec.remembered <= REMEMBERED
+
+
+def fresh(codec: Codec) -> Codec:
+    """The same encoding with nothing remembered."""
+    module, scan = (msgspec.msgpack, scan_msgpack) if codec.binary else (msgspec.json, scan_json)
+    return Codec(
+        name=codec.name,
+        subprotocol=codec.subprotocol,
+        binary=codec.binary,
+        encode=codec.encode,
+        decoder=module.Decoder,
+        scan=scan,
+    )
