@@ -13,18 +13,21 @@ from msgspec import Meta, Struct
 from backchannel_protocol import BackchannelError, Command, Event, Query, Refused, Request
 
 from .app import App, Namespace
-from .context import Context, Publisher
+from .context import Context, LoggedEvent, LogPart, Publisher
 from .registration import RegistrationError
+from .running import Asker, RunningServer
 
 if TYPE_CHECKING:
     from backchannel_client import Bot, Client, ConnectionClosed
 
+    from .gateway.problem import problem_response
     from .server import Server, serve
     from .settings import Settings
     from .telemetry.metrics import measure
 
 __all__ = [
     "App",
+    "Asker",
     "BackchannelError",
     "Bot",
     "Client",
@@ -32,6 +35,8 @@ __all__ = [
     "ConnectionClosed",
     "Context",
     "Event",
+    "LogPart",
+    "LoggedEvent",
     "Meta",
     "Namespace",
     "Publisher",
@@ -39,10 +44,12 @@ __all__ = [
     "Refused",
     "RegistrationError",
     "Request",
+    "RunningServer",
     "Server",
     "Settings",
     "Struct",
     "measure",
+    "problem_response",
     "serve",
 ]
 
@@ -53,6 +60,7 @@ _LAZY = {
     "Server": "backchannel.server",
     "Settings": "backchannel.settings",
     "measure": "backchannel.telemetry.metrics",
+    "problem_response": "backchannel.gateway.problem",
     "serve": "backchannel.server",
 }
 

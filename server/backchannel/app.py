@@ -53,6 +53,7 @@ __all__ = [
     "RequestDeclaration",
     "Route",
     "UserDisconnected",
+    "hooked",
 ]
 
 R = TypeVar("R")
@@ -100,6 +101,31 @@ class Namespace:
         """Whether `ctx.user` may publish on this channel, where `clients_may_publish` is on."""
         return False
 
+    async def seen(self, ctx: Context) -> bool:
+        """Whether `ctx.user`, who may listen to channels of this namespace, is present there for others, too.
+
+        Asked with `may_listen`, once for all of its channels, where there is `presence`; and again within a minute, as
+        long as they listen. By default: they are.
+        """
+        return True
+
+    async def joined(self, ctx: Context, channel: str) -> None:
+        """A user, `ctx.user`, began to listen to the channel, with the first of their connections.
+
+        A hook, as `gone` is: a command of that user's own (its lane is the user), which may read, write and publish. A
+        namespace that has hooks is known of to the broker as one with `presence` is. Each change is told, after it
+        happened and with one effect, and those of one user on one channel in their order; one that was over before it
+        was told is left out. Where the memory of who listens is lost (a process with everything in it ends, Redis
+        forgets), who comes back is told to have joined once more, and nothing is told of who does not: compare with
+        `ctx.presence` now and then what must be right.
+
+        What it raises is logged, and the change is not told again.
+        """
+
+    async def gone(self, ctx: Context, channel: str) -> None:
+        """A user, `ctx.user`, listens to the channel no more: the last of their connections has been gone for longer
+        than the grace. A hook, as `joined` is."""
+
 
 class UserNamespace(Namespace):
     """The built-in namespace `user`: `user:alice` is heard by alice alone, on each of her connections.
@@ -110,6 +136,11 @@ class UserNamespace(Namespace):
     async def may_listen(self, ctx: Context, channel: str) -> bool | int:
         """Only the user whose channel it is."""
         return channel == f"user:{ctx.user}"
+
+
+def hooked(cls: type[Namespace]) -> bool:
+    """Whether a namespace has hooks of its own for who comes and goes."""
+    return cls.joined is not Namespace.joined or cls.gone is not Namespace.gone
 
 
 class UserDisconnected(Event):
@@ -149,6 +180,8 @@ class RequestDeclaration(Struct, frozen=True):
     reply: Any
     lane: tuple[str, ...] = ()
     """Fields whose values name the lane; empty: the user."""
+    lane_of: str = ""
+    """The field that names the user whose lane it is; empty: the asking user, where `lane` is empty."""
     errors: tuple[str, ...] = ()
     """The app's own codes that the handler may refuse with."""
     own_transaction: bool = False
@@ -183,6 +216,8 @@ class Route(Struct, frozen=True):
     endpoint: Any
     methods: tuple[str, ...]
     dev_only: bool
+    accepts: tuple[str, ...] = ()
+    exposes: tuple[str, ...] = ()
 
 
 class Static(Struct, frozen=True):
@@ -242,6 +277,7 @@ class App:
         name: str,
         *,
         lane: str | Sequence[str] = (),
+        lane_of: str = "",
         errors: Iterable[str] = (),
         own_transaction: bool = False,
         timeout: float | None = None,
@@ -252,6 +288,8 @@ class App:
         Args:
             name: `noun.verb`.
             lane: the field, or fields, that it is serialised by (mostly a channel); none: its user.
+            lane_of: instead of `lane`, the field that names another user: it is serialised with that user's own
+                commands, whoever asks.
             errors: the app's own codes that its handler refuses with.
             own_transaction: its handler writes free SQL or waits for the outside world. It runs beside the batches, and
                 only its lane waits for it. Its transaction begins when it first reads, so wait first, then read and
@@ -261,6 +299,8 @@ class App:
             internal: only the app itself asks it, from a job or another handler; to clients there is no such name.
         """
         fields = (lane,) if isinstance(lane, str) else tuple(lane)
+        if lane_of and fields:
+            raise RegistrationError(f"{name}: give `lane` or `lane_of`, not both.")
 
         def declare(cls: RequestClass) -> RequestClass:
             self._declare_request(
@@ -269,6 +309,7 @@ class App:
                 "command",
                 name,
                 lane=fields,
+                lane_of=lane_of,
                 errors=tuple(errors),
                 own_transaction=own_transaction,
                 timeout=timeout,
@@ -297,6 +338,7 @@ class App:
         name: str,
         *,
         lane: tuple[str, ...] = (),
+        lane_of: str = "",
         errors: tuple[str, ...] = (),
         own_transaction: bool = False,
         timeout: float | None = None,
@@ -315,7 +357,7 @@ class App:
         except TypeError as exc:
             raise RegistrationError(f"{name}: {exc}") from None
         fields = {field.name: field for field in msgspec.structs.fields(cls)}
-        for field in lane:
+        for field in (lane_of,) if lane_of else lane:
             if field not in fields:
                 raise RegistrationError(
                     f"{name}: lane {field!r} is not a field of {cls.__name__} (it has: {', '.join(fields)})."
@@ -331,6 +373,7 @@ class App:
             cls,
             reply,
             lane=lane,
+            lane_of=lane_of,
             errors=errors,
             own_transaction=own_transaction,
             timeout=timeout,
@@ -369,7 +412,7 @@ class App:
                 raise RegistrationError(
                     f"Namespace {name!r}: on durable channels only commands publish; make it live or ephemeral."
                 )
-            for method in ("may_listen", "may_publish"):
+            for method in ("may_listen", "may_publish", "seen", "joined", "gone"):
                 if not inspect.iscoroutinefunction(getattr(cls, method)):
                     raise RegistrationError(f"Namespace {name!r}: {method} must be `async def`.")
             self.namespaces[name] = NamespaceDeclaration(name, cls)
@@ -420,17 +463,31 @@ class App:
         return register
 
     def route(
-        self, path: str, *, methods: Sequence[str] = ("GET",), dev_only: bool = False
+        self,
+        path: str,
+        *,
+        methods: Sequence[str] = ("GET",),
+        dev_only: bool = False,
+        accepts: Sequence[str] = (),
+        exposes: Sequence[str] = (),
     ) -> Callable[[HttpEndpoint], HttpEndpoint]:
         """Serve an HTTP route of the app's own with `async def f(request: Request) -> Response` (Starlette's).
 
-        `request.state.server` is the running server's public face. `dev_only` routes exist under `serve --dev` alone.
+        `request.state.server` is the running server (`RunningServer`): it knows who asks, and asks commands and
+        queries. A `Refused` that the route raises is answered as a problem.
+
+        Args:
+            path: where it is, with Starlette's parameters.
+            methods: what it answers.
+            dev_only: it exists under `serve --dev` alone.
+            accepts: headers of requests, beside those of the HTTP door, that pages of the allowed origins may send.
+            exposes: headers of its answers that those pages may read.
         """
         if not path.startswith("/") or path.startswith(("/v1/", "/ws")):
             raise RegistrationError(f"Route {path!r}: begin with /, and keep clear of /v1/ and /ws.")
 
         def register(endpoint: HttpEndpoint) -> HttpEndpoint:
-            self.routes.append(Route(path, endpoint, tuple(methods), dev_only))
+            self.routes.append(Route(path, endpoint, tuple(methods), dev_only, tuple(accepts), tuple(exposes)))
             return endpoint
 
         return register

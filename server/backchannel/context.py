@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+import msgspec
+from msgspec import Struct
+
 from backchannel_protocol import Event, Request
 from backchannel_protocol.frames import Member
 
@@ -12,9 +15,43 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from structlog.typing import FilteringBoundLogger
 
-__all__ = ["Context", "Database", "Publisher"]
+    from .settings import Settings
+
+__all__ = ["Context", "Database", "LogPart", "LoggedEvent", "Publisher"]
 
 R = TypeVar("R")
+EventT = TypeVar("EventT", bound=Event)
+
+
+class LoggedEvent(Struct, frozen=True):
+    """An event as a durable channel's log holds it."""
+
+    name: str
+    data: msgspec.Raw
+    """JSON; `decode` makes the struct of it."""
+    offset: int
+    user: str | None
+    """Its author."""
+    subject: str | None
+    time: int
+    """Unix milliseconds."""
+
+    def decode(self, form: type[EventT]) -> EventT:
+        """The struct that declares the event. Raises `msgspec.ValidationError` if the data is not of its form."""
+        return msgspec.json.decode(self.data, type=form)
+
+
+class LogPart(Struct, frozen=True):
+    """What a durable channel's log holds behind an offset."""
+
+    epoch: str
+    """Offsets of another epoch say nothing about this log."""
+    newest: int
+    """The offset of the newest event there is; 0 if there never was one."""
+    gap: bool
+    """Events behind the offset are not in the log any more, or no such offset was ever given: read a snapshot."""
+    events: list[LoggedEvent]
+    """In order, without holes, from the next offset on; there are more if the last one is older than `newest`."""
 
 
 class Database(Protocol):
@@ -38,7 +75,11 @@ class Database(Protocol):
 
 
 class Publisher(Protocol):
-    """Publishes events from outside a handler: `app.publisher()`."""
+    """What jobs are given: it publishes and asks from outside a handler."""
+
+    @property
+    def settings(self) -> Settings:
+        """What the operator set."""
 
     async def publish(self, channel: str, event: Event, *, subject: str | None = None) -> None:
         """Publish an event on a live or ephemeral channel; durable events come from commands alone.
@@ -115,6 +156,14 @@ class Context(Protocol):
     async def next(self, counter: str) -> int:
         """The next value (from 1) of a named counter: dense, since a command that fails gives its value back."""
 
+    async def advance(self, counter: str, to: int) -> int:
+        """Let a named counter stand at a value at least, and tell where it stands: for who brings what was counted
+        elsewhere. `next` goes on behind it.
+
+        Raises:
+            ValueError: the value is below 0.
+        """
+
     def publish(
         self,
         channel: str,
@@ -163,12 +212,36 @@ class Context(Protocol):
     async def position(self, channel: str) -> int:
         """The channel's newest offset that this handler's reads include; told in the reply's `positions`."""
 
+    async def events(self, after: Mapping[str, int], limit: int = 100) -> Mapping[str, LogPart]:
+        """What the logs of durable channels hold behind an offset, of the same moment as this query's other reads.
+
+        One statement for all channels. Who may hear them is not asked here. Only for queries: a command's own events
+        are in no log before its commit.
+
+        Args:
+            after: by channel, the offset of the last event that is known; 0: from the beginning.
+            limit: how many events are read of each channel at most.
+
+        Raises:
+            ValueError: an offset is negative, or the limit below 1.
+            RuntimeError: a command asks.
+        """
+
     @overload
     async def call(self, request: Request[R]) -> R: ...
     @overload
     async def call(self, request: str, data: Any) -> Any: ...
     async def call(self, request: Request[Any] | str, data: Any = None) -> Any:
         """Run another handler here, in this transaction, as this user. Raises what it raises."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """Asks and publishes beside this handler, in transactions of their own, as jobs do.
+
+        For what runs after the commit, and for a command with `own_transaction` that waits for it before it reads
+        anything, and asks for nothing in its own lane: one that shares a batch, holds a transaction, or has the lane
+        would wait for what waits for it.
+        """
 
     def after_commit(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Run this once the commit is done. It may be lost in a crash; what must not be lost is an event or a row."""

@@ -16,8 +16,9 @@ CLIENT = """
     Transport open_websocket
 """
 SERVER = """
-    App BackchannelError Bot Client Command ConnectionClosed Context Event Meta Namespace Publisher Query
-    Refused RegistrationError Request Server Settings Struct measure serve
+    App Asker BackchannelError Bot Client Command ConnectionClosed Context Event LogPart LoggedEvent Meta Namespace
+    Publisher Query Refused RegistrationError Request RunningServer Server Settings Struct measure
+    problem_response serve
 """
 
 

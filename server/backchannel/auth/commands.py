@@ -7,6 +7,7 @@ from msgspec import Struct
 from backchannel_protocol import Command, Refused
 
 from ..app import App
+from ..broker.hooks import hooks
 from ..context import Context
 
 __all__ = ["Revoke", "Revoked", "auth", "serving"]
@@ -57,4 +58,5 @@ def serving(app: App) -> App:
     served = App(app.name)
     served.include(app)
     served.include(auth)
+    served.include(hooks)
     return served

@@ -11,6 +11,9 @@ What every implementation guarantees, and no more:
 - Presence: `enter` and `leave` publish a change exactly when a user's first connection comes or its last one is gone
   for longer than the grace; each change carries a higher revision, the next one unless something was missed. What was
   entered counts until it is left or this process ends, also where shared state is lost in between.
+- Notes, where they are wanted: each such change is told by one process at a time, in the order of the changes of one
+  user, and again until it was told, also where the process that had it ends; a change that is over before it was told
+  may be left out. What is lost with shared state is not told: who enters again is noted once more.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from typing import Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from backchannel_protocol.frames import Member
+
+from .notes import Tell
 
 __all__ = ["Broker", "Envelope", "LogBounds", "LogHead", "PresenceChange", "PresenceState", "Settled", "ends_for"]
 
@@ -115,6 +120,12 @@ class Broker(Protocol):
         """Set what is called, on the gateway's loop, with what arrives.
 
         `on_lost` is called when events arrive again after a time in which some may not have.
+        """
+
+    def note(self, wanted: Callable[[str], bool], tell: Tell) -> None:
+        """Have it noted who comes and who is gone, on channels that are wanted; before `start`, where there is one.
+
+        Every process of an installation wants the same channels. `tell` is called on the gateway's loop.
         """
 
     def hears(self) -> bool:

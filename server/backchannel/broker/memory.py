@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from backchannel_protocol.frames import Member
 
 from .broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState, Settled
+from .notes import NoteBook, PresenceNote, Tell
 
 __all__ = ["MemoryBroker"]
 
@@ -88,6 +89,8 @@ class MemoryBroker:
         self._sweeper: asyncio.TimerHandle | None = None
         self._receive: Callable[[Sequence[Envelope]], None] = lambda envelopes: None
         self._changed: Callable[[PresenceChange], None] = lambda change: None
+        self._wanted: Callable[[str], bool] = lambda channel: False
+        self._notes: NoteBook | None = None
 
     def attach(
         self,
@@ -98,6 +101,13 @@ class MemoryBroker:
         """Set what is called with what arrives. Nothing is ever lost here, so `on_lost` is not called."""
         self._receive = receive
         self._changed = changed
+
+    def note(self, wanted: Callable[[str], bool], tell: Tell) -> None:
+        """Have it noted who comes and who is gone, on channels that are wanted."""
+        self._wanted = wanted
+        if self._notes is None:
+            self._notes = NoteBook(tell)
+        self._notes.tell = tell
 
     def hears(self) -> bool:
         """Nothing lies between whoever publishes and this."""
@@ -227,6 +237,13 @@ class MemoryBroker:
         room.revision += 1
         if channel in self._listening:
             self._changed(PresenceChange(channel, room.revision, len(room.users), joined or [], left or []))
+        if self._notes is not None and self._wanted(channel):
+            here = [(member.user, True) for member in joined or ()]
+            gone = [(user, False) for user in left or ()]
+            # A room that was let go begins to count anew.
+            self._notes.add(
+                PresenceNote(channel, user, is_here, secrets.token_hex(8)) for user, is_here in (*here, *gone)
+            )
 
     async def presence(self, channel: str) -> PresenceState:
         """Who is there now; from any thread's loop."""
@@ -239,6 +256,8 @@ class MemoryBroker:
 
     async def close(self) -> None:
         """Let go of timers, logs and presence."""
+        if self._notes is not None:
+            await self._notes.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for room in self._rooms.values():

@@ -2,12 +2,14 @@
 -- is published by the same step.
 --
 -- KEYS  1 room     hash: `epoch`, `revision`, `replid` as in log.lua; `settled`, until when the room waits for the
---                  gateways to enter their connections anew (0: it does not)
+--                  gateways to enter their connections anew (0: it does not); `noting`, until when somebody tells
+--                  the notes
 --       2 users    hash: user to "connections since": how many connections, over all gateways, and since when (ms)
 --       3 leaving  sorted set: users without a connection, by when they are gone (ms)
 --       4 holders  set: gateways with connections here
 --       5 rows     hash: connection to user, of the gateway in ARGV 3; its key ends with that gateway's name
 --       6 the channel's topic
+--       7 notes    hash: user to "1 revision" for one who came and is to be told of, "0 revision" for one who is gone
 -- ARGV  1 PUBLISH, or SPUBLISH on a cluster
 --       2 the channel
 --       3 the gateway whose connections these are; empty for none
@@ -18,17 +20,20 @@
 --       8 the highest revision that the caller knows of this room; 0 if it knows none
 --       9 until when rooms that begin anew are to wait (ms); 0 or past: they need not
 --       10 how many users or connections may be dealt with in one step, beside those named
---       11, 12 ... connection, user; the user is empty for a connection that leaves
--- Reply {epoch, revision, when something is due here next (ms; 0: never), connections left of a gateway that is gone};
+--       11 for how many milliseconds notes are the caller's to tell; 0: none are wanted
+--       12, 13 ... connection, user; the user is empty for a connection that leaves
+-- Reply {epoch, revision, when something is due here next (ms; 0: never), connections left of a gateway that is gone,
+--       until when somebody tells the notes (ms; 0: there are none), {user, note, ...} for the caller to tell};
 --       the epoch is empty where there is no room and nothing to begin one for.
 --
 -- The message is MessagePack, [channel, revision, count, [{user, since}, ...] joined, [user, ...] left]. Without any
 -- joined or left it says that the whole list is to be read.
 
-local ROOM, USERS, LEAVING, HOLDERS, ROWS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ROOM, USERS, LEAVING, HOLDERS, ROWS, NOTES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local gateway, grace, gone, kept = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local known, settle, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local FIRST = 11
+local claim = tonumber(ARGV[11])
+local FIRST = 12
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -36,7 +41,7 @@ local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%
 local found = redis.call('HMGET', ROOM, 'epoch', 'revision', 'replid', 'settled')
 local epoch, revision, settled = found[1], tonumber(found[2] or 0), tonumber(found[4] or 0)
 if not epoch and known == 0 and #ARGV < FIRST then
-  return {'', 0, 0, 0}
+  return {'', 0, 0, 0, 0, {}}
 end
 
 if not epoch or found[3] ~= replid then
@@ -46,7 +51,7 @@ if not epoch or found[3] ~= replid then
   for _, holder in ipairs(redis.call('SMEMBERS', HOLDERS)) do
     redis.call('UNLINK', prefix .. holder)
   end
-  redis.call('UNLINK', ROWS, USERS, LEAVING, HOLDERS)
+  redis.call('UNLINK', ROWS, USERS, LEAVING, HOLDERS, NOTES)
   revision = math.max(revision, known, time[1] * 1000000 + time[2])
   settled = 0
   if epoch or known > 0 or settle > now then
@@ -54,6 +59,7 @@ if not epoch or found[3] ~= replid then
   end
   epoch = ARGV[7]
   redis.call('HSET', ROOM, 'epoch', epoch, 'revision', revision, 'replid', replid, 'settled', settled)
+  redis.call('HDEL', ROOM, 'noting')
 end
 
 local changed = false
@@ -140,6 +146,14 @@ if settled == 0 then
 end
 if changed or whole then
   revision = revision + 1
+  if claim > 0 then
+    for _, member in ipairs(joined) do
+      redis.call('HSET', NOTES, member.user, '1 ' .. string.format('%.0f', revision))
+    end
+    for _, user in ipairs(left) do
+      redis.call('HSET', NOTES, user, '0 ' .. string.format('%.0f', revision))
+    end
+  end
   redis.call('HSET', ROOM, 'revision', revision)
   if settled == 0 then
     if whole then
@@ -150,11 +164,21 @@ if changed or whole then
   end
 end
 
-for _, key in ipairs({ROOM, USERS, LEAVING, HOLDERS, ROWS}) do
+local noting, notes = 0, {}
+if claim > 0 and redis.call('EXISTS', NOTES) == 1 then
+  noting = tonumber(redis.call('HGET', ROOM, 'noting') or 0)
+  if noting <= now then
+    noting = now + claim
+    redis.call('HSET', ROOM, 'noting', string.format('%.0f', noting))
+    notes = redis.call('HRANDFIELD', NOTES, most, 'WITHVALUES')
+  end
+end
+
+for _, key in ipairs({ROOM, USERS, LEAVING, HOLDERS, ROWS, NOTES}) do
   redis.call('PEXPIRE', key, kept)
 end
 local due = settled
 if settled == 0 then
   due = tonumber(redis.call('ZRANGE', LEAVING, 0, 0, 'WITHSCORES')[2] or 0)
 end
-return {epoch, revision, due, rows}
+return {epoch, revision, due, rows, noting, notes}

@@ -30,6 +30,7 @@ from ..bus import Bus, Script, Word
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import metrics
 from .broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState
+from .notes import Tell
 from .redis_presence import RedisPresence
 
 __all__ = ["RedisBroker"]
@@ -142,6 +143,10 @@ class RedisBroker:
     ) -> None:
         """Set what is called with what arrives, and when it arrives again after a loss."""
         self._receive, self._changed, self._on_lost = receive, changed, on_lost
+
+    def note(self, wanted: Callable[[str], bool], tell: Tell) -> None:
+        """Have it noted who comes and who is gone, on channels that are wanted; before `start`."""
+        self._presence.note(wanted, tell)
 
     async def start(self) -> None:
         """Begin; Redis need not be there."""

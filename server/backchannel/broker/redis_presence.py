@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import count, islice
 from typing import Any, Final
 
@@ -20,7 +20,9 @@ from ..bus import Bus, Script
 from ..bus.connection import Word
 from ..telemetry.logs import get_logger
 from .broker import PresenceChange, PresenceState
+from .notes import Tell
 from .redis_lease import KEEP, MOST, Lease
+from .redis_notes import RedisNotes
 
 __all__ = ["RedisPresence"]
 
@@ -73,6 +75,7 @@ class RedisPresence:
         self._rooms: dict[str, _Room] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._notes = RedisNotes(bus, look=self._settle_again, spawn=self._spawn)
         self._lease = Lease(
             bus,
             grace=self._grace,
@@ -85,6 +88,10 @@ class RedisPresence:
 
     def _next_incarnation(self) -> str:
         return f"{self._gateway}.{next(self._incarnations)}"
+
+    def note(self, wanted: Callable[[str], bool], tell: Tell) -> None:
+        """Have it noted who comes and who is gone, on channels that are wanted."""
+        self._notes.want(wanted, tell)
 
     async def start(self) -> None:
         """Take a lease and keep it; Redis need not be there."""
@@ -242,18 +249,21 @@ class RedisPresence:
     ) -> tuple[str, int]:
         """One run of presence.lua: the room's epoch, and when something is due there."""
         key = self._bus.key
-        keys = [key(kind, channel) for kind in ("room", "users", "leaving", "holders", "rows", "events")]
+        keys = [key(kind, channel) for kind in ("room", "users", "leaving", "holders", "rows", "events", "notes")]
         keys[4] += b":" + incarnation.encode()
         fixed = (self._publish_word, channel, incarnation, self._grace, gone, KEEP, secrets.token_hex(8), known)
         named = [word for pair in connections.items() for word in pair]
         while True:
-            args: list[Word] = [*fixed, self._lease.settled, MOST, *named]
-            epoch, revision, due, rows = await self._bus.run(self._change, keys, args)
+            args: list[Word] = [*fixed, self._lease.settled, MOST, self._notes.claim(channel), *named]
+            epoch, revision, due, rows, noting, notes = await self._bus.run(self._change, keys, args)
             room = self._rooms.get(channel)
             if room is not None and revision > room.revision:
                 room.revision = revision
+            self._notes.found(channel, epoch.decode(), noting, notes)
             if not rows:
-                return epoch.decode(), due
+                # Should this gateway die, its rooms are looked at; of what others leave behind, somebody is to know.
+                own = incarnation and not gone
+                return epoch.decode(), due if own or not noting else min(due or noting, noting)
 
     # What the lease finds
 
@@ -283,6 +293,9 @@ class RedisPresence:
         if room is not None and room.epoch and epoch != room.epoch:
             self._look(room)
         return due
+
+    async def _settle_again(self, channel: str) -> None:
+        await self._lease.schedule(channel, await self._settle(channel))
 
     async def _sweep(self, channel: str, incarnation: str, last: int) -> int:
         """The connections of a gateway that is gone leave a room; returns when something is due there."""

@@ -31,7 +31,7 @@ Encoding = Literal["json", "msgpack"]
 class _Route:
     """What the gateway needs to know of one name."""
 
-    __slots__ = ("declaration", "fields", "is_command", "kind", "readers", "timeout")
+    __slots__ = ("declaration", "fields", "is_command", "kind", "prefix", "readers", "timeout")
 
     def __init__(self, declaration: RequestDeclaration, timeout: float) -> None:
         self.declaration = declaration
@@ -39,15 +39,16 @@ class _Route:
         self.is_command = declaration.kind == "command"
         self.timeout = declaration.timeout or timeout
         """How long it may take."""
-        self.fields = declaration.lane
+        self.fields = (declaration.lane_of,) if declaration.lane_of else declaration.lane
+        self.prefix = "user:" if declaration.lane_of else ""
         self.readers: dict[str, Any] = {}
-        if declaration.lane:
+        if self.fields:
             # Only the lane's fields are read of the body; the worker checks the rest.
             field: Any = msgspec.field  # its stub knows no NODEFAULT
             fields = [
                 (f.name, f.type, field(default=f.default, default_factory=f.default_factory, name=f.encode_name))
                 for f in msgspec.structs.fields(declaration.cls)
-                if f.name in declaration.lane
+                if f.name in self.fields
             ]
             lane = msgspec.defstruct("Lane", fields, kw_only=True)
             self.readers = {"json": msgspec.json.Decoder(lane), "msgpack": msgspec.msgpack.Decoder(lane)}
@@ -56,7 +57,7 @@ class _Route:
         if not self.fields:
             return f"user:{principal.user}" if principal.user else principal.id
         values = decode_data(self.readers[encoding], data)
-        return "\x1f".join([str(getattr(values, field)) for field in self.fields])
+        return self.prefix + "\x1f".join([str(getattr(values, field)) for field in self.fields])
 
 
 class Calls:
@@ -74,6 +75,11 @@ class Calls:
         self._relay = relay
         self._next_id = next_id
         self._routes = {name: _Route(declaration, handler_timeout) for name, declaration in app.offered().items()}
+        self._internal = {
+            name: _Route(declaration, handler_timeout)
+            for name, declaration in app.requests.items()
+            if declaration.internal
+        }
         self._flush_soon = flush_soon
 
     def declaration(self, name: str) -> RequestDeclaration | None:
@@ -91,17 +97,25 @@ class Calls:
         key: str | None = None,
         timeout: float | None = None,
         connection: str = "",
+        by_app: bool = False,
     ) -> Request:
         """The request to send.
+
+        Args:
+            by_app: the app's own code asks for the principal: there are internal names, too, which no caps name.
 
         Raises:
             Refused: `not_found` for an unknown name, `forbidden` by the token's caps, `invalid` if its lane cannot be
                 read.
         """
         route = self._routes.get(name)
+        internal = False
+        if route is None and by_app:
+            route = self._internal.get(name)
+            internal = True
         if route is None:
             raise Refused("not_found", f"There is no command or query {name!r}.")
-        if principal.caps is not None and not principal.may("call", name):
+        if principal.caps is not None and not internal and not principal.may("call", name):
             raise Refused("forbidden", f"The token's caps do not include call:{name}.")
         is_command = route.is_command
         return Request(
@@ -166,12 +180,19 @@ class Calls:
         self._flush_soon(connection)
 
     async def ask(
-        self, principal: Principal, name: str, data: bytes, *, key: str | None = None, timeout: float | None = None
+        self,
+        principal: Principal,
+        name: str,
+        data: bytes,
+        *,
+        key: str | None = None,
+        timeout: float | None = None,
+        by_app: bool = False,
     ) -> Reply:
-        """Send a request from the HTTP door and wait. Refusals come as `Reply.failure`, too."""
+        """Send a request from the HTTP door, or from an app's own route, and wait. Refusals come as `Reply.failure`."""
         metrics.calls += 1
         try:
-            request = self.request(principal, name, data, key=key, timeout=timeout)
+            request = self.request(principal, name, data, key=key, timeout=timeout, by_app=by_app)
         except Refused as exc:
             reply = Reply(id=0, failure=Failure.of(exc))
         else:

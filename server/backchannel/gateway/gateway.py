@@ -18,12 +18,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from backchannel_protocol import CloseCode, Codec, Limits, Refused
+from backchannel_protocol.codec import encode_data
 
 from ..app import App
 from ..auth.principal import Principal
 from ..auth.revocation import Revocation
 from ..auth.watch import RevocationWatch
 from ..broker.broker import Broker
+from ..broker.hooks import Hooks, NotePresence
 from ..relay.relay import Relay, Reply
 from ..session import effects as e
 from ..session.session import Session
@@ -152,6 +154,7 @@ class Gateway:
             next_id=self._ids.__next__,
             flush_soon=self.flush_soon,
         )
+        Hooks(app, self._ask_hook).attach(broker)
         # In the order in which they came, so that whatever goes over all of them goes the same way each time.
         self.connections: dict[Connection, None] = {}
         # A tuple of the only one, since nearly every user has no more and an own dictionary is 250 bytes.
@@ -277,6 +280,17 @@ class Gateway:
     async def ask(self, principal: Principal, name: str, data: bytes, key: str | None, timeout: float) -> Reply:
         """Ask a command or query for the HTTP door; refusals come as `Reply.failure`."""
         return await self.calls.ask(principal, name, data, key=key, timeout=timeout)
+
+    async def ask_for_app(self, principal: Principal, name: str, data: bytes, key: str | None) -> Reply:
+        """Ask a command or query for an app's own route, internal ones too; refusals come as `Reply.failure`."""
+        return await self.calls.ask(principal, name, data, key=key, by_app=True)
+
+    async def _ask_hook(self, note: NotePresence, user: str, key: str) -> None:
+        """Ask that a hook is run. Raises `Refused`."""
+        principal = Principal(user=user, id=f"app:{self.app.name}:{user}")
+        reply = await self.calls.ask(principal, NotePresence.wire_name, encode_data(note), key=key, by_app=True)
+        if reply.failure is not None:
+            raise reply.failure.refused()
 
     async def authenticate(self, token: str) -> Principal:
         """Who holds this user token. Raises `Refused`."""

@@ -31,7 +31,7 @@ from ..telemetry.metrics import metrics
 from .problem import problem_response
 from .transport import HttpGateway
 
-__all__ = ["API_KEY_PREFIX", "BODY_TIMEOUT", "HttpDoor"]
+__all__ = ["API_KEY_PREFIX", "BODY_TIMEOUT", "HttpDoor", "principal_of"]
 
 _log: Final = get_logger(__name__)
 
@@ -136,7 +136,7 @@ class HttpDoor:
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 {"allow": allowed},
             )
-        principal = await self._principal(request)
+        principal = await principal_of(request, self._gateway, self._limits)
         key = _single(request, KEY_HEADER)
         if key is not None and not _KEY_RE.match(key):
             raise Refused("invalid", f"{KEY_HEADER}: use 8 to 64 printable ASCII characters without spaces.")
@@ -146,23 +146,6 @@ class HttpDoor:
             data = await self._body(request)
         reply = await self._gateway.ask(principal, name, data, key, self._limits.call)
         return _response_of(reply)
-
-    async def _principal(self, request: Request) -> Principal:
-        authorization = _single(request, "authorization")
-        scheme, _, secret = (authorization or "").partition(" ")
-        secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret:
-            raise Refused("unauthenticated", "Send `Authorization: Bearer …` with a user's token or an API key.")
-        user = _single(request, USER_HEADER)
-        if not secret.startswith(API_KEY_PREFIX):
-            if user is not None:
-                raise Refused("invalid", f"{USER_HEADER} goes with an API key; a token says whose it is.")
-            if len(secret) > self._limits.token:
-                raise Refused("unauthenticated", f"The token is longer than {self._limits.token} bytes.")
-            return await self._gateway.authenticate(secret)
-        if user is not None and not USER_RE.match(user):
-            raise Refused("invalid", f"{USER_HEADER}: use 1 to 128 of A-Z a-z 0-9 _ . @ -.")
-        return await self._gateway.api_key(secret, user or "")
 
     def _parameters(self, request: Request, query_string: QueryString) -> bytes:
         """The data of a query that is asked by its URL."""
@@ -198,6 +181,29 @@ class HttpDoor:
         scan_json(data, self._limits.nesting)
         JSON.decode_any(data)
         return data
+
+
+async def principal_of(request: Request, gateway: HttpGateway, limits: Limits) -> Principal:
+    """Who sent an HTTP request, by its `Authorization` header and, with an API key, the one that names a user.
+
+    Raises:
+        Refused: `unauthenticated`, `forbidden`, or `invalid` for headers that contradict each other.
+    """
+    authorization = _single(request, "authorization")
+    scheme, _, secret = (authorization or "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise Refused("unauthenticated", "Send `Authorization: Bearer …` with a user's token or an API key.")
+    user = _single(request, USER_HEADER)
+    if not secret.startswith(API_KEY_PREFIX):
+        if user is not None:
+            raise Refused("invalid", f"{USER_HEADER} goes with an API key; a token says whose it is.")
+        if len(secret) > limits.token:
+            raise Refused("unauthenticated", f"The token is longer than {limits.token} bytes.")
+        return await gateway.authenticate(secret)
+    if user is not None and not USER_RE.match(user):
+        raise Refused("invalid", f"{USER_HEADER}: use 1 to 128 of A-Z a-z 0-9 _ . @ -.")
+    return await gateway.api_key(secret, user or "")
 
 
 def _response_of(reply: Reply) -> Response:

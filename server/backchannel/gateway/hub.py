@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backchannel_protocol import Refused
 from backchannel_protocol.frames import GapReason
 
-from ..app import App, UserDisconnected
+from ..app import App, UserDisconnected, hooked
 from ..broker.broker import Broker, Envelope, LogHead
 from ..session.subscription import Subscription, SubscriptionState
 from ..store.store import LogReader
@@ -183,12 +183,19 @@ class Hub:
         if channel.vacant():
             channel.idle_since = self._loop.time()
 
-    def join(self, channel: HubChannel, connection: Connection) -> None:
-        """Take up a listener that has everything up to the hub's position."""
+    def join(self, channel: HubChannel, connection: Connection, *, seen: bool = True) -> None:
+        """Take up a listener that has everything up to the hub's position; it is present for others if it is `seen`."""
         channel.join(connection)
         self.subscriptions += 1
-        if channel.namespace.presence and connection.user:
+        if seen and connection.user and (channel.namespace.presence or hooked(channel.namespace)):
             self.spawn(self._broker.enter(channel.name, connection.user, connection.session.id))
+
+    def see(self, name: str, connection: Connection, *, seen: bool) -> None:
+        """A listener is present for others from now on, or not any more."""
+        channel = self.channels.get(name)
+        if channel is not None and channel.has(connection) and connection.user:
+            tell = self._broker.enter if seen else self._broker.leave
+            self.spawn(tell(name, connection.user, connection.session.id))
 
     def leave(self, name: str, connection: Connection) -> None:
         """Let a listener go."""
@@ -197,7 +204,7 @@ class Hub:
             return
         channel.leave(connection)
         self.subscriptions -= 1
-        if channel.namespace.presence and connection.user:
+        if connection.user and (channel.namespace.presence or hooked(channel.namespace)):
             self.spawn(self._broker.leave(name, connection.user, connection.session.id))
         self._touch(channel)
 

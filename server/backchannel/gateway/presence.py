@@ -47,7 +47,7 @@ class PresenceTelling:
     def changed(self, change: PresenceChange) -> None:
         """Take a change from the broker."""
         channel = self._channels.get(change.channel)
-        if channel is None:
+        if channel is None or not channel.namespace.presence:
             return
         known, channel.presence_revision = channel.presence_revision, change.revision
         if channel.telling:

@@ -32,6 +32,8 @@ from .transport import Gateway, HttpGateway
 __all__ = ["DoorsGateway", "application", "call_routes", "operation_routes", "websocket_routes"]
 
 _NO_STORE: Final = {"cache-control": "no-store"}
+_ACCEPTED: Final = ("Authorization", "Content-Type", KEY_HEADER, USER_HEADER)
+_EXPOSED: Final = (POSITIONS_HEADER, "Retry-After")
 
 
 class Operated(Protocol):
@@ -77,9 +79,9 @@ def application(
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(cors_origins),
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", KEY_HEADER, USER_HEADER],
-                expose_headers=[POSITIONS_HEADER, "Retry-After"],
+                allow_methods=sorted({"GET", "POST"}.union(*[route.methods for route in app.routes])),
+                allow_headers=[*_ACCEPTED, *dict.fromkeys(name for route in app.routes for name in route.accepts)],
+                expose_headers=[*_EXPOSED, *dict.fromkeys(name for route in app.routes for name in route.exposes)],
                 allow_credentials=False,
                 max_age=600,
             )
@@ -96,7 +98,7 @@ def application(
             *_statics(app),
         ],
         middleware=middleware,
-        exception_handlers={HTTPException: _http_exception, Exception: _exception},
+        exception_handlers={HTTPException: _http_exception, Refused: _refused, Exception: _exception},
         lifespan=lifespan,
     )
 
@@ -178,6 +180,12 @@ async def _http_exception(_request: Request, exc: Exception) -> Response:
     else:
         refused = Refused(_code_of(status), exc.detail)
     return problem_response(refused, status, {name.lower(): value for name, value in headers.items()})
+
+
+async def _refused(_request: Request, exc: Exception) -> Response:
+    """What an app's own route refuses."""
+    assert isinstance(exc, Refused)
+    return problem_response(exc)
 
 
 async def _exception(_request: Request, _exc: Exception) -> Response:

@@ -190,7 +190,7 @@ class Subscribing:
             if not grant.allowed:
                 self._refuse(connection, subscription, refusal_of(channel.name, grant))
                 continue
-            subscription.after = grant.after
+            subscription.after, subscription.unseen = grant.after, grant.unseen
             subscription.leased = self._gateway.now() + LEASE
             try:
                 await self._start(connection, subscription, channel, start, wish.since)
@@ -268,7 +268,7 @@ class Subscribing:
                 connection.end_subscription(channel.name, ended(channel.name))
                 return
             if at >= channel.offset:
-                self._gateway.hub.join(channel, connection)
+                self._gateway.hub.join(channel, connection, seen=not subscription.unseen)
                 return
             missed = channel.since(at)
             if missed is None:
@@ -363,6 +363,9 @@ class Subscribing:
             grant = answer.listen.get(subscription.channel, Grant(False))
             if grant.allowed:
                 subscription.leased = self._gateway.now() + LEASE
+                if grant.unseen != subscription.unseen:
+                    subscription.unseen = grant.unseen
+                    self._gateway.hub.see(subscription.channel, connection, seen=not grant.unseen)
             else:
                 connection.end_subscription(subscription.channel, refusal_of(subscription.channel, grant))
 

@@ -106,6 +106,8 @@ class Grant(Struct, array_like=True):
     """Events at or below this offset are not for this user (who joined later)."""
     code: str = "forbidden"
     message: str = ""
+    unseen: bool = False
+    """Whether this user listens without being present for others."""
 
 
 class MayReply(Struct):

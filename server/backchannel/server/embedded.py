@@ -131,6 +131,7 @@ class Server(Front):
                 relay,
                 tenant=settings.app,
                 limits=WorkerLimits(handler=settings.handler_timeout),
+                settings=settings,
             )
             uncount = count_worker(worker)
             try:

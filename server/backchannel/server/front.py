@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+
+from backchannel_protocol import Refused, Request
 
 from ..app import App
 from ..auth.authenticator import SecretAuthenticator
@@ -20,11 +23,13 @@ from ..auth.principal import Principal
 from ..auth.secret import previous_secret, signing_secret
 from ..auth.tokens import issue_token
 from ..gateway.gateway import Gateway, GatewayOptions
+from ..gateway.http import principal_of
 from ..gateway.routes import application
 from ..gateway.upgrade import http_protocol
 from ..gateway.websocket import Door, websocket_protocol
 from ..settings import ConfigurationError, Settings
 from ..telemetry.logs import get_logger
+from .asking import Asker, as_app, ask
 from .http import HttpServer
 from .listening import listen, url_of
 from .process import Process
@@ -35,7 +40,10 @@ _log = get_logger(__name__)
 
 
 class Front(Process):
-    """A process that clients connect to. What its gateway stands on is its subclasses' to open."""
+    """A process that clients connect to: a `RunningServer` to an app's own routes.
+
+    What its gateway stands on is its subclasses' to open.
+    """
 
     asgi: Starlette
     """Once started: all routes and the same sessions as a plain ASGI application, for any server on this loop."""
@@ -79,6 +87,20 @@ class Front(Process):
         rules = TokenRules.of(self.settings)
         token = issue_token(self._secret, user, lifetime=lifetime, channels=channels, rules=rules, now=now)
         return token, int(now + lifetime) * 1000
+
+    async def asker(self, request: HttpRequest) -> Asker:
+        """Who sent this request to a route of the app's own. Raises `Refused`."""
+        gateway = self._asked()
+        return Asker(gateway, self._served, await principal_of(request, gateway, gateway.limits))
+
+    async def call(self, request: Request[Any] | str, data: Any = None, *, user: str, key: str | None = None) -> Any:
+        """Ask a command or query as the app itself, on behalf of a user. Raises `Refused`."""
+        return await ask(self._asked(), self._served, as_app(self._served, user), request, data, key)
+
+    def _asked(self) -> Gateway:
+        if self._gateway is None:
+            raise Refused("unavailable", "This server does not serve yet.", outcome="none", retry_after=1.0)
+        return self._gateway
 
     @abstractmethod
     async def _start(self, progress: Callable[[str], None] | None) -> None: ...

@@ -15,6 +15,7 @@ from backchannel_protocol import Refused
 
 from ..app import App, Migrations
 from ..auth.commands import serving
+from ..broker.hooks import Hooks, NotePresence
 from ..broker.redis import RedisBroker
 from ..relay.redis import RedisWorkerRelay
 from ..settings import Settings
@@ -121,6 +122,8 @@ class WorkerProcess(Process):
         settings = self.settings
         bus = make_bus(settings)
         broker = RedisBroker(bus, grace=settings.grace, gateway=None)
+        # Workers look at rooms, too, and so find out who is gone from them.
+        Hooks(self._served, self._ask_hook).attach(broker)
         relay = RedisWorkerRelay(bus, worker=self.incarnation, names=self._served.requests)
         store: list[Store] = []
 
@@ -142,6 +145,7 @@ class WorkerProcess(Process):
             relay,
             tenant=settings.app,
             limits=WorkerLimits(handler=settings.handler_timeout, stop=_STOP),
+            settings=settings,
         )
         # What an app does at its start needs the database, which may be gone again.
         await self._waiting.until_there("app", worker.start)
@@ -149,6 +153,12 @@ class WorkerProcess(Process):
         self._parts.callback(count_worker(worker))
         self._relay, self._worker = relay, worker
         _log.info("the worker takes requests", worker=self.incarnation)
+
+    async def _ask_hook(self, note: NotePresence, user: str, key: str) -> None:
+        """Run a hook here. Raises `Refused`."""
+        if self._worker is None:
+            raise Refused("unavailable", "The worker starts.", outcome="none")
+        await self._worker.publisher.call(note, user=user, key=key)
 
     async def _open_store(self, progress: Callable[[str], None] | None) -> Store:
         settings = self.settings

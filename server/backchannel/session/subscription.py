@@ -20,7 +20,7 @@ class SubscriptionState(IntEnum):
 class Subscription:
     """One session's interest in one channel. The session owns it; the hub keeps its place in `after` and `leased`."""
 
-    __slots__ = ("after", "channel", "leased", "request_ids", "state")
+    __slots__ = ("after", "channel", "leased", "request_ids", "state", "unseen")
 
     def __init__(self, channel: str, request_id: int | None) -> None:
         self.channel = channel
@@ -29,5 +29,7 @@ class Subscription:
         """Requests that wait for `subscribed`; None for a subscription that the server made."""
         self.after = 0
         """Events at or below this offset are not for this user."""
+        self.unseen = False
+        """Whether its user is not present for others."""
         self.leased = 0.0
         """Until when the grant holds, on the gateway's clock, in seconds."""

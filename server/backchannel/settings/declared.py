@@ -60,6 +60,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     data: Annotated[
         str, Meta(min_length=1), _setting(SERVER, "DIR", "Folder for the database and the development secret.")
     ] = ".data"
+    files: Annotated[
+        str,
+        Meta(pattern=r"^$|^(/|~|\.|[A-Za-z0-9]|s3://)[^\x00-\x1f]*$(?!\n)"),
+        _setting(
+            SERVER,
+            "PLACE",
+            "Where files are kept that people upload: a folder, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_REGION and, for other stores than Amazon's, AWS_ENDPOINT_URL. Empty: `files` "
+            "in the data folder. All processes must reach it.",
+            expects="a folder, or s3://bucket/prefix",
+        ),
+    ] = ""
     app: Annotated[
         str,
         Meta(pattern=r"^[a-z0-9_-]{1,64}$(?!\n)"),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from ..app import Migrations
 from ..settings import Settings
 from .api_keys import ApiKeys
 from .revocations import Revocations
+from .store import Reader, Store
 
-__all__ = ["migrate_database", "new_epoch", "open_api_keys", "open_revocations"]
+__all__ = [
+    "migrate_database",
+    "new_epoch",
+    "open_api_keys",
+    "open_revocations",
+    "open_snapshot",
+    "open_store",
+]
 
 
 async def open_api_keys(settings: Settings) -> ApiKeys:
@@ -73,3 +82,55 @@ async def new_epoch(settings: Settings) -> int:
     from .sqlite import new_sqlite_epoch
 
     return new_sqlite_epoch(settings.database)
+
+
+async def open_store(
+    settings: Settings, migrations: Sequence[Migrations], progress: Callable[[str], None] | None = None
+) -> Store:
+    """The store, brought up to date. Close it. Raises as `migrate_database`."""
+    if settings.postgres:
+        from .postgres import open_postgres
+
+        return await open_postgres(
+            settings.postgres,
+            settings.app,
+            migrations=migrations,
+            progress=progress,
+            pool=settings.postgres_pool,
+        )
+    from .sqlite import open_sqlite
+
+    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    return open_sqlite(settings.database, settings.app, migrations=migrations, progress=progress)
+
+
+@asynccontextmanager
+async def open_snapshot(settings: Settings, migrations: Sequence[Migrations]) -> AsyncIterator[Reader]:
+    """One moment of the database, also of one that a server has open, which goes on meanwhile.
+
+    Raises:
+        StoreError, Refused, RegistrationError: as `migrate_database`.
+    """
+    if settings.postgres:
+        store = await open_store(settings, migrations)
+        try:
+            reader: Reader = await store.snapshot()
+            try:
+                yield reader
+            finally:
+                await reader.close()
+        finally:
+            await store.close()
+        return
+    from .sqlite import sqlite_snapshots
+
+    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    pool = sqlite_snapshots(settings.database, settings.app, migrations)
+    try:
+        reader = await pool.begin()
+        try:
+            yield reader
+        finally:
+            await reader.close()
+    finally:
+        pool.close()

@@ -36,7 +36,7 @@ def begin_write(limits: PostgresLimits, lanes: Sequence[int]) -> str:
     transaction left. A commit waits for the disk also where the server's settings say that it need not.
     """
     text = (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {_time_outs(limits)}; "
+        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {_settings(limits)}; "
         "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
     )
     if lanes:
@@ -47,13 +47,15 @@ def begin_write(limits: PostgresLimits, lanes: Sequence[int]) -> str:
 
 def begin_snapshot(limits: PostgresLimits) -> str:
     """Begin a read-only transaction, and take its snapshot: `BEGIN` alone takes none."""
-    return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_time_outs(limits)}; SELECT 1"
+    return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_settings(limits)}; SELECT 1"
 
 
-def _time_outs(limits: PostgresLimits) -> str:
+def _settings(limits: PostgresLimits) -> str:
     spans = {
         "lock_timeout": limits.lock,
         "statement_timeout": limits.statement,
         "idle_in_transaction_session_timeout": limits.idle,
     }
-    return "; ".join(f"SET LOCAL {name} = {max(int(seconds * 1000), 1)}" for name, seconds in spans.items())
+    settings = [f"SET LOCAL {name} = {max(int(seconds * 1000), 1)}" for name, seconds in spans.items()]
+    # Compiling a statement with a few subqueries takes a quarter of a second, and running it a few milliseconds.
+    return "; ".join([*settings, "SET LOCAL jit = off"])

@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 import sqlalchemy as sa
 
-from ..broker.broker import LogHead
+from ..broker.broker import Envelope, LogHead
 from .postgres_errors import postgres_border
 from .postgres_selects import Executed, PostgresSelects
-from .postgres_statements import HEADS, PostgresStatements, columns_of
+from .postgres_statements import HEADS, LOGS, PostgresStatements, columns_of
 from .postgres_target import Connection
+from .setwise import envelope_of
 
 __all__ = ["PostgresReads", "PostgresTexts", "heads_of"]
 
@@ -108,3 +109,14 @@ class PostgresReads:
             return {}
         heads, unused = heads_of(await self.fetch(HEADS, self.app, list(channels)))
         return {channel: heads.get(channel, unused).offset for channel in channels}
+
+    async def logs(self, after: Mapping[str, int], limit: int) -> dict[str, tuple[LogHead, list[Envelope]]]:
+        """The logs' heads, and their events after an offset."""
+        logs: dict[str, tuple[LogHead, list[Envelope]]] = {}
+        for channel, epoch, offset, first, *event in await self.fetch(
+            LOGS, self.app, list(after), list(after.values()), limit
+        ):
+            _, events = logs.setdefault(channel, (LogHead(epoch, offset, first), []))
+            if event[0] is not None:
+                events.append(envelope_of(channel, epoch, *event))
+        return logs

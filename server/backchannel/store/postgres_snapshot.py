@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..broker.broker import Envelope, LogHead
 from .errors import StoreError
 from .postgres_pool import PostgresPool
 from .postgres_reads import PostgresReads
@@ -40,6 +41,10 @@ class PostgresSnapshot:
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """The newest offsets in this snapshot; 0 where there is none."""
         return await self._open().positions(channels)
+
+    async def logs(self, after: Mapping[str, int], limit: int) -> dict[str, tuple[LogHead, list[Envelope]]]:
+        """The logs' heads, and their events after an offset."""
+        return await self._open().logs(after, limit)
 
     async def close(self) -> None:
         """End the snapshot; safe to call twice."""

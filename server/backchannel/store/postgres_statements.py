@@ -22,6 +22,7 @@ __all__ = [
     "HEADS",
     "KEYS",
     "LOG",
+    "LOGS",
     "NEW_COUNTERS",
     "PostgresStatements",
     "append_parts",
@@ -50,6 +51,16 @@ LOG: Final = (
     ') AS e ON true WHERE i.app = $1 ORDER BY e."offset"'
 )
 """A log's head, beside each of a stretch of its events, in one statement and so of one moment."""
+LOGS: Final = (
+    'SELECT w.channel, coalesce(h.epoch, i.epoch), coalesce(h."offset", 0), coalesce(h.first, 1), '
+    'e."offset", e.name, e.data, e."user", e.key, e.subject, e.time, e.ends '
+    "FROM installation AS i CROSS JOIN unnest($2::text[], $3::bigint[]) AS w(channel, after) "
+    "LEFT JOIN LATERAL (SELECT * FROM heads WHERE app = $1 AND channel = w.channel LIMIT 1) AS h ON true "
+    "LEFT JOIN LATERAL ("
+    'SELECT * FROM events WHERE app = $1 AND channel = w.channel AND "offset" > w.after ORDER BY "offset" LIMIT $4'
+    ') AS e ON true WHERE i.app = $1 ORDER BY w.channel, e."offset"'
+)
+"""As `LOG`, for many channels."""
 
 COUNTERS: Final = "SELECT name, value FROM counters WHERE app = $1 AND name = ANY($2::text[]) ORDER BY name FOR UPDATE"
 # The value of one that another transaction made meanwhile is left as it is, and locked.

@@ -1,18 +1,19 @@
 """One write transaction on PostgreSQL.
 
 What it is told to insert waits until something is asked, and then goes to the server with that, as parts of one
-statement: on a network it is round trips that cost. A `message.send` in a batch of its own takes six:
+statement: on a network it is round trips that cost. A `message.send` in a batch of its own takes seven:
 
 1. `BEGIN`, time-outs, the lanes' locks;
 2. the key is looked up;
 3. the channel's counter is read and locked;
-4. the handler reads the sender's membership;
-5. the message, the counter, the channel's head and the event are written, and the event's offset comes back;
-6. the key is written, with the reply that tells the offset, and `COMMIT`.
+4. the handler reads the sender's membership,
+5. and the channel;
+6. the message, the counter, the channel's head and the event are written, and the event's offset comes back;
+7. the key is written, with the reply that tells the offset, and `COMMIT`.
 
 Fifty of them in one batch take one more, for the keys, which are too many to go as text: the memberships are read
-together, before the first handler. Each further question of a handler takes one, and so does each row that it gets from
-then on. Behind a pooler that allows no prepared statements, 2 to 5 take two each.
+together, and the channels, before the first handler. Each further question of a handler takes one, and so does each row
+that it gets from then on. Behind a pooler that allows no prepared statements, 2 to 6 take two each.
 """
 
 from __future__ import annotations

@@ -25,10 +25,19 @@ from .sqlite_housekeeping import SqliteHouse
 from .sqlite_log_reader import SqliteLogReader
 from .sqlite_reads import SqliteReads
 from .sqlite_snapshot import SnapshotPool, SqliteReader
+from .sqlite_statements import SqliteStatements
 from .sqlite_transaction import SqliteTransaction
 from .upgrade import upgrade
 
-__all__ = ["SqliteStore", "migrate_sqlite", "new_sqlite_epoch", "open_sqlite", "sqlite_api_keys", "sqlite_revocations"]
+__all__ = [
+    "SqliteStore",
+    "migrate_sqlite",
+    "new_sqlite_epoch",
+    "open_sqlite",
+    "sqlite_api_keys",
+    "sqlite_revocations",
+    "sqlite_snapshots",
+]
 
 Progress = Callable[[str], None]
 
@@ -121,6 +130,26 @@ def sqlite_revocations(path: Path | str, app: str = "main") -> Revocations:
         StoreError, Refused: as `open_sqlite`.
     """
     return Revocations(SqliteCold(_engine_beside(path)), app)
+
+
+def sqlite_snapshots(path: Path | str, app: str, migrations: Sequence[Migrations]) -> SnapshotPool:
+    """Snapshots of a database, also of one that a server has open. Close it.
+
+    Raises:
+        StoreError, Refused: as `open_sqlite`.
+    """
+    path = _resolved(path)
+    try:
+        lock = FileLock(path)
+    except StoreLocked:
+        pass  # Whoever has it open has brought it up to date.
+    else:
+        try:
+            _upgrade(path, migrations, None)
+            _epoch(path, app)
+        finally:
+            lock.release()
+    return SnapshotPool(path, app, SqliteStatements(sqlite_engine(path).dialect))
 
 
 def _engine_beside(path: Path | str) -> sa.Engine:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from ..broker.broker import LogHead
+from ..broker.broker import Envelope, LogHead
+from .setwise import envelope_of
 from .shapes import TableShape
 from .sqlite_connection import engine_over
 from .sqlite_errors import sqlite_border
-from .sqlite_statements import COUNTERS, HEADS, SqliteStatements, chunks
+from .sqlite_statements import COUNTERS, HEADS, LOGS, SqliteStatements, chunks
 
 __all__ = ["SqliteReads", "decode_heads"]
 
 _HEADS: Final = msgspec.json.Decoder(list[tuple[str, str, int, int]])
 _ROWS: Final = msgspec.json.Decoder(list[list[Any]])
 _COUNTERS: Final = msgspec.json.Decoder(list[tuple[str, int]])
+_LOGGED: Final = msgspec.json.Decoder(
+    list[tuple[str, tuple[int, str, str, str | None, str | None, str | None, int, str | None]]]
+)
 
 
 def decode_heads(text: str) -> dict[str, LogHead]:
@@ -85,6 +90,23 @@ class SqliteReads:
         """The channels' newest offsets; 0 where there is none."""
         heads = self.heads(channels)
         return {channel: heads[channel].offset if channel in heads else 0 for channel in channels}
+
+    def logs(self, after: Mapping[str, int], limit: int) -> dict[str, tuple[LogHead, list[Envelope]]]:
+        """The logs' heads, and their events after an offset."""
+        values = {"app": self.app, "after": msgspec.json.encode(after).decode(), "limit": limit}
+        with sqlite_border():
+            epoch, heads, events = self.connection.execute(LOGS, values).fetchone()
+        unused = LogHead(epoch or "", 0, 1)
+        found = decode_heads(heads)
+        logs: dict[str, tuple[LogHead, list[Envelope]]] = {
+            channel: (found.get(channel, unused), []) for channel in after
+        }
+        for channel, row in _LOGGED.decode(events):
+            head, read = logs[channel]
+            read.append(envelope_of(channel, head.epoch, *row))
+        for _, read in logs.values():
+            read.sort(key=attrgetter("offset"))
+        return logs
 
     def counters(self, names: Sequence[str]) -> dict[str, int]:
         """The values of named counters; 0 where there is none."""

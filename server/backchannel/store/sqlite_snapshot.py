@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ..broker.broker import Envelope, LogHead
 from .errors import StoreError
 from .sqlite_connection import connect_reader
 from .sqlite_errors import sqlite_border
@@ -46,6 +47,10 @@ class SqliteReader:
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """The newest offsets in this snapshot; 0 where there is none."""
         return self._open().positions(channels)
+
+    async def logs(self, after: Mapping[str, int], limit: int) -> dict[str, tuple[LogHead, list[Envelope]]]:
+        """The logs' heads, and their events after an offset."""
+        return self._open().logs(after, limit)
 
     async def close(self) -> None:
         """End the snapshot; safe to call twice."""

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from .shapes import TableShape
 from .texts import StatementTexts
 
-__all__ = ["CHANGED_HEADS", "CHUNK", "COUNTERS", "HEADS", "KEYS", "LOG", "SqliteStatements", "chunks"]
+__all__ = ["CHANGED_HEADS", "CHUNK", "COUNTERS", "HEADS", "KEYS", "LOG", "LOGS", "SqliteStatements", "chunks"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,15 @@ LOG: Final = (
     'ORDER BY "offset" LIMIT :limit))'
 )
 """A log's head and a stretch of its events, in one statement and so of one moment."""
+LOGS: Final = (
+    "SELECT (SELECT epoch FROM installation WHERE app = :app), "
+    '(SELECT json_group_array(json_array(h.channel, h.epoch, h."offset", h.first)) FROM json_each(:after) AS w '
+    "CROSS JOIN heads AS h ON h.app = :app AND h.channel = w.key), "
+    '(SELECT json_group_array(json_array(e.channel, json_array(e."offset", e.name, e.data, e.user, e.key, '
+    "e.subject, e.time, e.ends))) FROM json_each(:after) AS w CROSS JOIN events AS e "
+    'ON e.app = :app AND e.channel = w.key AND e."offset" > w.value AND e."offset" <= w.value + :limit)'
+)
+"""Many logs' heads and stretches of their events, which are dense; `after` is a JSON object of offsets by channel."""
 
 
 def KEYS(count: int) -> str:  # noqa: N802 - one of this file's texts

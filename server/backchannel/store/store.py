@@ -54,6 +54,10 @@ class Reader(Protocol):
     async def positions(self, channels: Sequence[str]) -> dict[str, int]:
         """The offsets of durable channels' newest events in this snapshot; 0 where there is none."""
 
+    async def logs(self, after: Mapping[str, int], limit: int) -> dict[str, tuple[LogHead, list[Envelope]]]:
+        """Per durable channel its log's head and the events after an offset, in order, at most `limit` of each; in one
+        statement. A log that was trimmed begins later than asked; the head says where."""
+
     async def close(self) -> None:
         """End the snapshot."""
 

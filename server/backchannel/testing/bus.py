@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..broker.broker import Envelope, LogBounds, LogHead, PresenceChange, PresenceState, Settled
 from ..broker.memory import MemoryBroker
+from ..broker.notes import Tell
 from .faults import Fault
 
 __all__ = ["BusEnd", "SandboxBroker"]
@@ -38,6 +39,10 @@ class BusEnd:
     ) -> None:
         """Set what is called with what arrives."""
         self.receive, self.changed, self.on_lost = receive, changed, on_lost
+
+    def note(self, wanted: Callable[[str], bool], tell: Tell) -> None:
+        """Have it noted who comes and who is gone; whoever asked for it last is told."""
+        self._inner.note(wanted, tell)
 
     def hears(self) -> bool:
         """Whether the way is whole."""

@@ -42,6 +42,7 @@ from ..worker.housekeeping import keep_house
 from ..worker.ids import new_id
 from ..worker.runtime import WorkerLimits
 from ..worker.worker import Worker
+from .blank import write_blank
 from .bus import SandboxBroker
 from .client import URL, SandboxClient
 from .executor import InlineExecutor
@@ -127,9 +128,9 @@ class Sandbox:
         loop, settings = self._loop, self.settings
         self._recording = stack.enter_context(Recording(loop))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backchannel-")))
-        self.store = open_sqlite(
-            folder / "sandbox.db", settings.app, migrations=self.app.migrations, clock=loop.milliseconds
-        )
+        path = folder / "sandbox.db"
+        write_blank(path, self.app.migrations)
+        self.store = open_sqlite(path, settings.app, migrations=self.app.migrations, clock=loop.milliseconds)
         stack.push_async_callback(self.store.close)
         self._reads = SqliteReads(connect_reader(self.store.path), settings.app)
         stack.callback(self._reads.close)
@@ -160,6 +161,7 @@ class Sandbox:
             tenant=settings.app,
             clock=loop.milliseconds,
             limits=WorkerLimits(handler=settings.handler_timeout),
+            settings=settings,
             monotonic=loop.time,
             new_id=lambda now: new_id(now, ids.randbytes),
         )

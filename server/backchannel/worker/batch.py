@@ -350,6 +350,16 @@ class Batch:
             self.broke(exc)
             raise
 
+    async def advance(self, counter: str, to: int) -> tuple[int, int]:
+        """Let a counter stand at a value at least; where it stands, and by how much that is more."""
+        try:
+            if counter not in self._counters:
+                await self._counters.load(await self.ask(), [counter])
+            return self._counters.advance(counter, to)
+        except BaseException as exc:
+            self.broke(exc)
+            raise
+
     async def position(self, declared: Declared, channel: str) -> int:
         """What a channel's newest offset will be if this command is the last of the transaction."""
         head = self._heads.get(channel)

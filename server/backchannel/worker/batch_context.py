@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import sqlalchemy as sa
 
@@ -137,6 +137,16 @@ class BatchContext(RequestContext):
         counters[counter] = counters.get(counter, 0) + 1
         return value
 
+    async def advance(self, counter: str, to: int) -> int:
+        """Let a named counter stand at a value at least; where it stands."""
+        self._check_open()
+        if to < 0:
+            raise ValueError(f"advance: counters count from 1; {to} is below 0.")
+        value, by = await self.batch.advance(counter, to)
+        counters = self.declared.counters
+        counters[counter] = counters.get(counter, 0) + by
+        return value
+
     def publish(
         self,
         channel: str,
@@ -189,6 +199,13 @@ class BatchContext(RequestContext):
         """
         self._check_open()
         return await self.batch.position(self.declared, channel)
+
+    async def events(self, after: Mapping[str, int], limit: int = 100) -> NoReturn:
+        """Refused: a command's own events are in no log yet."""
+        raise RuntimeError(
+            f"{self.work.declaration.name} is a command, whose own events are in no log before its commit: read logs "
+            f"in a query."
+        )
 
     async def call(self, request: Request[Any] | str, data: Any = None) -> Any:
         """Run another handler here, in this transaction, as this user.

@@ -12,6 +12,7 @@ from backchannel_protocol import Refused, Request
 from backchannel_protocol.frames import Member
 
 from ..app import RequestDeclaration
+from ..context import Publisher
 from .runtime import Runtime
 from .work import Work
 
@@ -70,6 +71,13 @@ class RequestContext:
         if self._log is None:
             self._log = _logger.bind(request=self.work.declaration.name, user=self.user)
         return self._log
+
+    @property
+    def publisher(self) -> Publisher:
+        """Asks and publishes beside this handler."""
+        if self.runtime.publisher is None:
+            raise RuntimeError("There is no worker to ask: this runtime belongs to none.")
+        return self.runtime.publisher
 
     def new_id(self) -> str:
         """A fresh id: 26 letters and digits that sort by time."""

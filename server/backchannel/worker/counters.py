@@ -64,6 +64,12 @@ class Counters:
         self._values[name] = value = self._values[name] + 1
         return value
 
+    def advance(self, name: str, to: int) -> tuple[int, int]:
+        """Let a counter that was read stand at a value at least; where it stands, and by how much that is more."""
+        before = self._values[name]
+        self._values[name] = value = max(before, to)
+        return value, value - before
+
     def give_back(self, declared: Declared, kept: dict[str, int] | None = None) -> None:
         """Take back what a command, the last one that counted, took of each counter beyond what it keeps."""
         kept = kept or {}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import structlog
 
+from ..app import Namespace
 from ..auth.principal import Principal
 from ..context import Context
 from ..relay.relay import Grant, May, MayReply
@@ -29,8 +30,11 @@ def answer_may(namespaces: Namespaces) -> Callable[[Context, Any], Awaitable[May
     async def may(ctx: Context, asked: May) -> MayReply:
         principal: Principal = ctx.principal  # type: ignore[attr-defined]
         reply = MayReply({}, {})
+        seen: dict[Namespace, bool] = {}
         for channel in asked.listen:
-            reply.listen[channel] = await _may_listen(namespaces, ctx, principal, channel)
+            grant = reply.listen[channel] = await _may_listen(namespaces, ctx, principal, channel)
+            if grant.allowed:
+                grant.unseen = not await _is_seen(namespaces, ctx, channel, seen)
         for entry in asked.publish:
             channel, _, name = entry.partition(" ")
             reply.publish[entry] = await _may_publish(namespaces, ctx, principal, channel, name)
@@ -57,6 +61,20 @@ async def _may_listen(namespaces: Namespaces, ctx: Context, principal: Principal
     if isinstance(answer, int) and answer >= 0:
         return Grant(True, answer)
     return _failed("may_listen", channel, TypeError(f"answer True, False or an offset, not {answer!r}"))
+
+
+async def _is_seen(namespaces: Namespaces, ctx: Context, channel: str, known: dict[Namespace, bool]) -> bool:
+    """Whether the user is present for others; each namespace is asked once."""
+    rule = namespaces.rule(channel)
+    if rule is None or not rule.presence or type(rule).seen is Namespace.seen:
+        return True
+    if rule not in known:
+        try:
+            known[rule] = await rule.seen(ctx)
+        except Exception as exc:
+            _failed("seen", channel, exc)
+            known[rule] = False
+    return known[rule]
 
 
 async def _may_publish(namespaces: Namespaces, ctx: Context, principal: Principal, channel: str, name: str) -> Grant:

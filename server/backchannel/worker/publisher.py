@@ -14,6 +14,7 @@ from backchannel_protocol.codec import encode_data
 from ..auth.principal import Principal
 from ..relay.relay import Reply
 from ..relay.relay import Request as RelayRequest
+from ..settings import Settings
 from .ids import new_id
 from .runtime import Runtime
 
@@ -33,6 +34,11 @@ class WorkerPublisher:
         self._ask = ask
         # Ids of the worker's own requests; a gateway's are positive.
         self._ids = count(-1, -1)
+
+    @property
+    def settings(self) -> Settings:
+        """What the operator set."""
+        return self._runtime.settings
 
     async def publish(self, channel: str, event: Event, *, subject: str | None = None) -> None:
         """Publish an event on a live or ephemeral channel.

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+import msgspec
 import sqlalchemy as sa
 
 from backchannel_protocol import Event, Request
 
+from ..broker.broker import Envelope, LogHead
+from ..context import LoggedEvent, LogPart
 from ..store.store import Reader
 from .context import RequestContext
 from .runtime import Runtime
@@ -86,6 +89,13 @@ class QueryContext(RequestContext):
         self.positions[channel] = position
         return position
 
+    async def events(self, after: Mapping[str, int], limit: int = 100) -> dict[str, LogPart]:
+        """What the logs of durable channels hold behind an offset, in this snapshot."""
+        if limit < 1 or any(offset < 0 for offset in after.values()):
+            raise ValueError("events: an offset is 0 or more, and the limit at least 1.")
+        logs = await (await self.db.reader()).logs(after, limit)
+        return {channel: _part(after[channel], *log) for channel, log in logs.items()}
+
     async def call(self, request: Request[Any] | str, data: Any = None) -> Any:
         """Run another query's handler here, in this snapshot."""
         declaration, value = self._nested(request, data)
@@ -108,6 +118,10 @@ class QueryContext(RequestContext):
     async def next(self, counter: str) -> int:
         """Refused: a query changes nothing."""
         self._refuse("next")
+
+    async def advance(self, counter: str, to: int) -> int:
+        """Refused: a query changes nothing."""
+        self._refuse("advance")
 
     def publish(
         self,
@@ -143,3 +157,12 @@ class QueryContext(RequestContext):
     def _refuse(self, verb: str) -> NoReturn:
         name = self.work.declaration.name
         raise RuntimeError(f"{name} is a query and changes nothing, so it cannot {verb}: declare it as a command.")
+
+
+def _part(after: int, head: LogHead, envelopes: Sequence[Envelope]) -> LogPart:
+    if after + 1 < head.first or after > head.offset:
+        return LogPart(head.epoch, head.offset, True, [])
+    events = [
+        LoggedEvent(one.name, msgspec.Raw(one.data), one.offset, one.user, one.subject, one.time) for one in envelopes
+    ]
+    return LogPart(head.epoch, head.offset, False, events)

@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from ..app import App, RequestDeclaration
 from ..broker.broker import Broker
+from ..context import Publisher
 from ..relay.relay import May, MayReply
+from ..settings import Settings
 from ..store.store import Store
 from .ids import new_id
 from .namespaces import Namespaces
@@ -64,7 +66,9 @@ class Runtime:
         "namespaces",
         "new_id",
         "output",
+        "publisher",
         "requests",
+        "settings",
         "stats",
         "store",
         "tenant",
@@ -81,6 +85,7 @@ class Runtime:
         limits: WorkerLimits,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[int], str] = new_id,
+        settings: Settings | None = None,
     ) -> None:
         self.app: Final = app
         self.tenant: Final = tenant
@@ -89,9 +94,12 @@ class Runtime:
         self.clock: Final = clock
         self.monotonic: Final = monotonic
         self.new_id: Final = new_id
+        self.settings: Final = settings or Settings()
         self.limits: Final = limits
         self.stats: Final = Stats()
         self.output: Final = Output()
+        self.publisher: Publisher | None = None
+        """The worker's, once it has one."""
         # An event's frame is its data and about as much again for long names.
         self.namespaces: Final = Namespaces(app, limits.frame - 1024)
         self.requests: Final[dict[str, RequestDeclaration]] = app.requests

@@ -61,6 +61,8 @@ class Work:
             # From the decoded data, not from `request.lane`: what is locked must not depend on how a body was spelled.
             if declaration.lane:
                 self.lane = "\x1f".join([str(getattr(value, field)) for field in declaration.lane])
+            elif declaration.lane_of:
+                self.lane = f"user:{getattr(value, declaration.lane_of)}"
             else:
                 self.lane = f"user:{principal.user}" if principal.user else principal.id
             if request.key is not None:

@@ -12,6 +12,7 @@ import structlog
 from ..app import App
 from ..broker.broker import Broker
 from ..relay.relay import Failure, Reply, Request, WorkerRelay
+from ..settings import Settings
 from ..store.store import Store
 from .batcher import Batcher
 from .failures import STOPPED
@@ -43,6 +44,7 @@ class Worker:
         limits: what this worker may take on.
         monotonic: seconds that only grow; what deadlines and durations are measured by.
         new_id: makes an id from an instant; random ids that sort by time by default.
+        settings: what the operator set, for the app's jobs; the defaults by default.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Worker:
         limits: WorkerLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[int], str] = new_id,
+        settings: Settings | None = None,
     ) -> None:
         self._app = app
         self._relay = relay
@@ -69,11 +72,12 @@ class Worker:
             limits=limits or WorkerLimits(),
             monotonic=monotonic,
             new_id=new_id,
+            settings=settings,
         )
         self._intake = Intake(self._runtime)
         self._batcher = Batcher(self._runtime, self._answer, self._flush)
         self._queries = QueryRunner(self._runtime, self._answer, self._flush)
-        self.publisher = WorkerPublisher(self._runtime, self._ask)
+        self.publisher = self._runtime.publisher = WorkerPublisher(self._runtime, self._ask)
         """Publishes and asks from outside a handler, on this worker's loop."""
         self._jobs = Jobs(app, store, self.publisher)
         self._open: dict[int, Work] = {}

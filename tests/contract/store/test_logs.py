@@ -188,3 +188,23 @@ async def test_a_closed_reader_says_so(store: Store) -> None:
         await reader.head("c:a")
     with pytest.raises(BackchannelError, match="closed"):
         await reader.read("c:a", 0, 1)
+
+
+async def test_many_logs_in_one_snapshot(store: Store) -> None:
+    """Of each channel come the events behind its own offset, at most `limit`, with the head; a new channel is empty."""
+    await append(store, *(event(f"c:{name}", user="alice", ends=["bob"]) for name in "aababa"))
+    snapshot = await store.snapshot()
+    await append(store, event("c:a"), event("c:new"))
+    logs = await snapshot.logs({"c:a": 1, "c:b": 0, "c:new": 0, "c:odd'\"{": 5}, 2)
+    assert {channel: [e.offset for e in events] for channel, (_, events) in logs.items()} == {
+        "c:a": [2, 3], "c:b": [1, 2], "c:new": [], "c:odd'\"{": [],
+    }  # fmt: skip
+    assert {channel: (head.offset, head.first) for channel, (head, _) in logs.items()} == {
+        "c:a": (4, 1), "c:b": (2, 1), "c:new": (0, 1), "c:odd'\"{": (0, 1),
+    }  # fmt: skip
+    assert len({head.epoch for head, _ in logs.values()} - {""}) == 1
+    reader = store.log_reader()
+    assert logs["c:b"][1] == (await reader.read("c:b", 0, 10))[1]
+    await reader.close()
+    assert await snapshot.logs({}, 10) == {}
+    await snapshot.close()

@@ -242,3 +242,28 @@ async def test_sigterm_moves_clients_to_the_other_gateway(topology: Topology, ch
         heard = await messages(subscription, sent)
         assert [message.text for message in heard] == [f"{number}" for number in range(sent)]
         assert bob.state == "connected"
+
+
+async def test_a_user_is_there_as_long_as_any_gateway_has_them(
+    topology: Topology, channel: str, client: MakeClient, eventually: Eventually
+) -> None:
+    """Presence that chat keeps in rows: merged over gateways, and right also when a gateway and a worker are killed."""
+    first, second = topology.urls
+
+    async with client("alice", first) as alice:
+
+        async def bob_is(*, online: bool) -> None:
+            async def look() -> bool | None:
+                people = (await alice.call("presence.get", {"users": ["bob"]}, timeout=PATIENCE))["people"]
+                return True if [person.get("online", False) for person in people] == [online] else None
+
+            await eventually(look)
+
+        phone = client("bob", first)
+        async with phone, client("bob", second):
+            await bob_is(online=True)
+            await phone.close()
+            await bob_is(online=True)
+            topology.workers[0].kill()
+            topology.gateways[1].kill()
+            await bob_is(online=False)

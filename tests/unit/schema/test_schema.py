@@ -135,7 +135,7 @@ def test_the_schema_holds_together(everything: App, name: str) -> None:
     Draft202012Validator.check_schema(schema)
     used = set(references(schema))
     assert used == {f"#/$defs/{name}" for name in schema["$defs"]}
-    assert {*schema["commands"], *schema["queries"]} == set(which.requests)
+    assert {*schema["commands"], *schema["queries"]} == set(which.offered())
     assert set(schema["events"]) == set(which.events)
     assert msgspec.json.decode(msgspec.json.encode(schema)) == schema
 
@@ -182,5 +182,5 @@ def test_every_code_is_told_with_what_it_means() -> None:
 def test_the_demo_can_be_told_as_markdown() -> None:
     """Every declaration of a real app has its heading."""
     text = markdown(demo)
-    for name in [*demo.requests, *demo.events]:
+    for name in [*demo.offered(), *demo.events]:
         assert f"\n### `{name}`\n" in text

@@ -79,6 +79,24 @@ class CallPurge(Command[int]):
     """Call a handler that needs a transaction of its own."""
 
 
+@app.command("parent.ask", lane="id", own_transaction=True)
+class AskForParent(Command[int]):
+    """Have a parent added beside this handler, and count them."""
+
+    id: str
+    fail: bool = False
+
+
+@app.handle(AskForParent)
+async def ask_for_parent(ctx: Context, request: AskForParent) -> int:
+    """Ask first, and read afterwards."""
+    await ctx.publisher.call(AddParent(id=request.id), user=ctx.user)
+    if request.fail:
+        raise RuntimeError("after it")
+    found: int = await ctx.db.value(sa.select(sa.func.count()).select_from(parents))
+    return found
+
+
 @app.handle(AddParent)
 async def add_parent(ctx: Context, request: AddParent) -> str:
     """Add a parent and call for a child."""
@@ -209,3 +227,12 @@ async def test_shared_transaction_is_not_for_handlers_that_need_their_own(start_
     with capture_logs() as logs:
         assert (await bench.refusal("family.call_purge")).code == "internal"
     assert "own_transaction=True" in str(logs[0]["exc_info"])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_a_handler_asks_beside_itself(start_worker: StartWorker) -> None:
+    """`ctx.publisher` asks in transactions of their own: what they did stays, whatever becomes of the handler."""
+    bench = await start_worker(app)
+    assert await bench.call("parent.ask", {"id": "p1"}) == 1
+    assert (await bench.refusal("parent.ask", {"id": "p2", "fail": True})).code == "internal"
+    assert await bench.call("parent.ask", {"id": "p3"}) == 3

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from backchannel import App, Command, Context, Event, Namespace, Query, Refused, Struct
+from backchannel import App, Command, Context, Event, LogPart, Namespace, Query, Refused, Struct
 from backchannel.relay.relay import Reply
 from backchannel.worker.runtime import WorkerLimits
 
@@ -69,6 +69,8 @@ class Add(Command[Found]):
 @app.handle(Add)
 async def add(ctx: Context, request: Add) -> Found:
     """Add."""
+    if request.word == "read the log":
+        await ctx.events({"words:all": 0})
     ctx.insert(words, word=request.word)
     ctx.publish("words:all", Added(request.word))
     return await ctx.call(Look())
@@ -121,6 +123,15 @@ async def look(ctx: Context, request: Look) -> Found:
             await ctx.db.execute(sa.text("DELETE FROM words"))
         case "call":
             await ctx.call("word.add", {"word": "x"})
+        case "events":
+            parts = await ctx.events({"words:all": 1, "words:none": 0, "words:before": 7}, 2)
+            assert parts["words:none"] == LogPart(parts["words:all"].epoch, 0, False, [])
+            assert parts["words:before"].gap
+            assert parts["words:all"].newest == 4
+            found = [event.decode(Added).word for event in parts["words:all"].events]
+            assert [(event.offset, event.user) for event in parts["words:all"].events] == [(2, "alice"), (3, "alice")]
+        case "wrong events":
+            await ctx.events({"words:all": -1})
         case "long":
             found = ["x" * 3000]
     return Found(found, asyncio.current_task() is not None)
@@ -210,6 +221,17 @@ async def test_cancelled_query_stops(start_worker: StartWorker) -> None:
     await bench.worker.stop()
     assert cleaned == ["waited"]
     assert replies == ["cancelled"]
+
+
+async def test_a_query_reads_logs(start_worker: StartWorker) -> None:
+    """Behind an offset come that channel's events, with their authors and offsets, at most so many; an offset that was
+    never given is a gap. A command, whose own events are in no log yet, may not."""
+    bench = await start_worker(app)
+    for word in "abcd":
+        await bench.call("word.add", {"word": word})
+    assert (await bench.call("word.look", {"how": "events"}))["words"] == ["b", "c"]
+    assert (await bench.refusal("word.look", {"how": "wrong events"})).code == "internal"
+    assert (await bench.refusal("word.add", {"word": "read the log"})).code == "internal"
 
 
 @pytest.mark.parametrize("how", ["insert", "next", "publish", "execute", "call", "fail", "cancelled"])

@@ -1,4 +1,4 @@
-"""Servers to test against: real Redis, Valkey, PostgreSQL, PgBouncer and nginx, each in a process on loopback.
+"""Servers to test against: real Redis, Valkey, PostgreSQL, PgBouncer, nginx and S3, each in a process on loopback.
 
 Each keeps to a temporary folder and a free port, ends with `stop` or its `with` block, and dies with the process that
 started it. They are synchronous: start them in a fixture, or in a thread that lives as long as they shall
@@ -14,6 +14,7 @@ from .process import NotInstalled, ServiceFailed, free_port
 from .redis import RedisServer
 from .redis_cluster import RedisCluster
 from .redis_sentinel import RedisSentinel
+from .s3 import S3Server
 
 __all__ = [
     "Nginx",
@@ -23,6 +24,7 @@ __all__ = [
     "RedisCluster",
     "RedisSentinel",
     "RedisServer",
+    "S3Server",
     "ServiceFailed",
     "free_port",
 ]
