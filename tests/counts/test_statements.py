@@ -2,8 +2,11 @@
 
 | a batch of                                                      | SQLite, statements | PostgreSQL, round trips |
 |-----------------------------------------------------------------|--------------------|-------------------------|
-| one `message.send` with a key                                   | `SQLITE`           | 6                       |
-| 10, 30 or 50 of them, by as many members, to as many channels   | `SQLITE`           | 7                       |
+| one `message.send` with a key                                   | `SQLITE`           | 7                       |
+| 10, 30 or 50 of them, by as many members, to as many channels   | `SQLITE`           | 8                       |
+
+Three of them read: the keys, the members, the channels. What keeps the words of messages for the search is done within
+the statement that inserts them, by a trigger.
 
 SQLite is counted here by its own trace, with BEGIN and COMMIT; PostgreSQL, for which only waiting counts, by what goes
 over its connections, in `tests/integration/postgres/test_statements.py`. Neither grows with the batch.
@@ -12,11 +15,12 @@ over its connections, in `tests/integration/postgres/test_statements.py`. Neithe
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 from typing import Final
 
 from backchannel.testing import Sandbox
 
-SQLITE: Final = 11
+SQLITE: Final = 12
 
 
 async def test_statements_of_a_batch_do_not_grow_with_it(chat_box: Sandbox) -> None:
@@ -35,7 +39,8 @@ async def test_statements_of_a_batch_do_not_grow_with_it(chat_box: Sandbox) -> N
                 for client, channel in zip(clients[:count], channels, strict=False)
             )
         )
-        return len(statements)
+        # A trigger's own statements are traced as comments, or as another time the one that fired it.
+        return len(list(groupby(one for one in statements if not one.startswith("--"))))
 
     await send(50, 1)
     sent = [await send(count, 100 + count) for count in (1, 10, 30, 50)]

@@ -44,10 +44,12 @@ members = sa.Table(
     sa.Column("joined", sa.BigInteger, nullable=False),
     sa.Column("data", sa.Text, nullable=False, server_default="{}"),
     sa.Column("history_from", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("events_from", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("read_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("read_time", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("delivered_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("hidden_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("archived", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("pinned", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("muted", sa.BigInteger, nullable=False, server_default="0"),
@@ -56,12 +58,14 @@ members = sa.Table(
     sa.Column("banned", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("last_sent", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("chat_members_user", "app", "user", "channel"),
-    sa.Index("chat_members_read", "app", "channel", "read_seq"),
-    sa.Index("chat_members_delivered", "app", "channel", "delivered_seq"),
+    sa.Index("chat_members_role", "app", "channel", "role", "user"),
+    sa.Index("chat_members_read", "app", "channel", "read_seq", "user"),
+    sa.Index("chat_members_delivered", "app", "channel", "delivered_seq", "user"),
 )
 """`hidden`, `archived`, `pinned` (when, for the order; 0: not) and `muted` (until when; 0: not) are the member's own
-wishes; `silenced` (until when; 0: not) and `shadowed` are the moderators', `banned` (until when; 0: not) the
-operators'. Messages up to `history_from` are not theirs to see. `last_sent` is kept where there is slow mode."""
+wishes; what is `hidden` is so until a message comes behind `hidden_seq`. `silenced` (until when; 0: not) and `shadowed`
+are the moderators', `banned` (until when; 0: not) the operators'. Messages up to `history_from`, and events
+up to the offset `events_from`, are not theirs to see. `last_sent` is kept where there is slow mode."""
 
 bans = sa.Table(
     "chat_bans",
@@ -111,6 +115,7 @@ messages = sa.Table(
         "app",
         "channel",
         "seq",
+        "counted",
         sqlite_where=sa.text("NOT counted"),
         postgresql_where=sa.text("NOT counted"),
     ),

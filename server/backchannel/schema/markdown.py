@@ -69,7 +69,8 @@ def _request(name: str, request: RequestDeclaration) -> list[str]:
         lines += [said, ""]
     lines += [f"Answer: {type_words(types.type_info(request.reply))}.", ""]
     if request.kind == "command":
-        lane = f"`{'`, `'.join(request.lane)}`" if request.lane else "the user"
+        user = f"the user in `{request.lane_of}`" if request.lane_of else "the user"
+        lane = f"`{'`, `'.join(request.lane)}`" if request.lane else user
         lines[-2] += f" Lane: {lane}."
     if request.errors:
         lines[-2] += f" Refused with: {', '.join(f'`{code}`' for code in sorted(request.errors))}."

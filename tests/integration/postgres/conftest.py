@@ -52,15 +52,24 @@ class Bench:
         self._ids = count(1)
 
     async def ask(
-        self, name: str, data: Any, *, key: str | None = None, user: str = "alice", attempt: int = 1
+        self,
+        name: str,
+        data: Any,
+        *,
+        key: str | None = None,
+        user: str = "alice",
+        attempt: int = 1,
+        api_key: str | None = None,
     ) -> Reply:
-        """Send a request, and wait for its reply."""
+        """Send a request, a user's or that of an API key for itself, and wait for its reply."""
         request = Request(
             id=next(self._ids),
             kind=self._app.requests[name].kind,
             name=name,
             data=msgspec.json.encode(data),
-            principal=Principal(user=user, id=f"user:{user}"),
+            principal=Principal(user=user, id=f"user:{user}")
+            if api_key is None
+            else Principal(user="", id=f"key:{api_key}:"),
             key=key,
             attempt=attempt,
         )

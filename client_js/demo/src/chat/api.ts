@@ -32,12 +32,17 @@ export function chatApi(client: DemoClient): Api {
   return {
     async channels() {
       const all: ChannelInfo[] = [];
-      let cursor: string | null = null;
-      for (let page = 0; page < CHANNEL_PAGES; page += 1) {
-        const answer: ChannelList = await client.call("channel.list", { limit: CHANNEL_PAGE, cursor });
-        all.push(...answer.channels);
-        cursor = answer.next;
-        if (cursor === null) break;
+      for (const [name, filter] of [
+        ["channel.list", {}],
+        ["channel.find", { joined: false }],
+      ] as const) {
+        let cursor: string | null = null;
+        for (let page = 0; page < CHANNEL_PAGES; page += 1) {
+          const answer: ChannelList = await client.call(name, { limit: CHANNEL_PAGE, cursor, ...filter });
+          all.push(...answer.channels);
+          cursor = answer.next ?? null;
+          if (cursor === null) break;
+        }
       }
       return all;
     },

@@ -1,1 +1,1 @@
-"""Search in messages, channels and users."""
+"""Search: messages, channels, users."""
