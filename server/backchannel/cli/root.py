@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import call, chaos, doctor, gateway, keys, listen, migrate, revoke, schema, serve, token, version, worker
+from . import call, chaos, chat, doctor, gateway, keys, listen, migrate, revoke, schema, serve, token, version, worker
 from .failures import exit_codes
 
 __all__ = ["app", "main"]
@@ -41,6 +41,7 @@ app.add_typer(keys.app, name="keys")
 app.command("call")(call.call)
 app.command("listen")(listen.listen)
 app.command("migrate")(migrate.migrate)
+app.add_typer(chat.app, name="chat")
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.command("chaos")(chaos.chaos)

@@ -87,6 +87,8 @@ class Write(Command[Note]):
 @app.handle(Write)
 async def write(ctx: Context, request: Write) -> Note:
     """Write a note."""
+    if request.then.startswith("advance"):
+        await ctx.advance(f"seq:{request.channel}", int(request.text))
     seq = await ctx.next(f"seq:{request.channel}")
     values = {"channel": request.channel, "seq": seq, "text": request.text}
     note = ctx.insert(notes, **values) if request.id is None else ctx.insert(notes, id=request.id, **values)
@@ -94,7 +96,7 @@ async def write(ctx: Context, request: Write) -> Note:
     if request.then == "read and refuse":
         await ctx.db.rows(sa.select(notes.c.id))
     match request.then:
-        case "refuse" | "read and refuse":
+        case "refuse" | "read and refuse" | "advance and refuse":
             raise Refused("full", "No room.", details={"left": 0})
         case "refuse undeclared":
             raise Refused("empty", "Not declared.")
@@ -524,3 +526,19 @@ async def test_cancelled_command_that_waits_does_not_run(start_worker: StartWork
     assert cancelled == ["cancelled"]
     await bench.call("note.write", {"channel": "room:a", "text": "last"})
     assert await notes_of(bench) == [[1, "last"]]
+
+
+async def test_a_counter_that_is_advanced(start_worker: StartWorker) -> None:
+    """It stands at the value at least, never lower, and goes on behind it; a command that fails gives that back."""
+    bench = await start_worker(app)
+
+    async def write(text: str, then: str = "advance") -> int:
+        note = await bench.call("note.write", {"channel": "room:a", "text": text, "then": then})
+        return int(note["seq"])
+
+    assert await write("7") == 8
+    assert await write("3") == 9
+    assert (await bench.refusal("note.write", {"channel": "room:a", "text": "50", "then": "advance and refuse"})).code
+    assert await write("0") == 10
+    assert (await bench.refusal("note.write", {"channel": "room:a", "text": "-1", "then": "advance"})).code
+    assert await write("", "") == 11

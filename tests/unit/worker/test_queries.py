@@ -117,6 +117,8 @@ async def look(ctx: Context, request: Look) -> Found:
             ctx.insert(words, word="x")
         case "next":
             await ctx.next("x")
+        case "advance":
+            await ctx.advance("x", 1)
         case "publish":
             ctx.publish("words:all", Added("x"))
         case "execute":
@@ -234,7 +236,7 @@ async def test_a_query_reads_logs(start_worker: StartWorker) -> None:
     assert (await bench.refusal("word.add", {"word": "read the log"})).code == "internal"
 
 
-@pytest.mark.parametrize("how", ["insert", "next", "publish", "execute", "call", "fail", "cancelled"])
+@pytest.mark.parametrize("how", ["insert", "next", "advance", "publish", "execute", "call", "fail", "cancelled"])
 async def test_query_changes_nothing(start_worker: StartWorker, how: str) -> None:
     """Every verb that changes something is a defect in a query: `internal`, with the cure in the log."""
     bench = await start_worker(app)

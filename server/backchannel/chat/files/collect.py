@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from backchannel import Context, Publisher
 
 from ..common import app
+from ..data.tables import holds
 from ..tables import messages
 from .internal import Collected, DoomFiles, DropUpload, Due, FindDue, SweptGarbage
 from .limits import limits
@@ -91,6 +92,7 @@ async def doom_files(ctx: Context, request: DoomFiles) -> Collected:
     """
     bounds = limits()
     deleted_before = ctx.now - bounds.deleted_lifetime * 1000
+    held = sa.exists().where(holds.c.app == uses.c.app, holds.c.channel == uses.c.channel).correlate(uses)
     has = (
         sa.select(uses.c.seq)
         .join(
@@ -100,7 +102,7 @@ async def doom_files(ctx: Context, request: DoomFiles) -> Collected:
         .where(
             uses.c.app == files.c.app,
             uses.c.file == files.c.id,
-            sa.or_(messages.c.deleted.is_(None), messages.c.deleted > deleted_before),
+            sa.or_(messages.c.deleted.is_(None), messages.c.deleted > deleted_before, held),
         )
         .correlate(files)
     )
