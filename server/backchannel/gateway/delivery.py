@@ -14,14 +14,14 @@ from msgspec import Raw
 from backchannel_protocol import JSON, MSGPACK
 from backchannel_protocol import frames as f
 
-from ..broker.broker import Envelope, PresenceChange, PresenceState
+from ..broker.broker import Envelope, PresenceChange
 from .deflate import deflated
 from .framing import BINARY, frame
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Delivery", "event_delivery", "gap_delivery", "joined", "members_delivery", "presence_delivery"]
+__all__ = ["Delivery", "event_delivery", "gap_delivery", "joined", "presence_delivery"]
 
 _to_json: Final = JSON.encode
 _to_msgpack: Final = MSGPACK.encode
@@ -187,13 +187,6 @@ def presence_delivery(change: PresenceChange) -> Delivery:
             left=change.left or None,
             count=change.count,
         )
-    )
-
-
-def members_delivery(channel: str, state: PresenceState) -> Delivery:
-    """The delivery of the whole list, after a change was missed."""
-    return Delivery(
-        f.Presence(channel=channel, revision=state.revision, members=state.members, count=len(state.members))
     )
 
 

@@ -13,6 +13,7 @@ from backchannel_protocol import frames as f
 from ..broker.broker import Broker, Envelope, LogHead
 from ..session import effects as e
 from ..telemetry.logs import get_logger
+from .presence import presence_of
 
 if TYPE_CHECKING:
     from ..session.subscription import Subscription
@@ -131,13 +132,7 @@ class Reading:
                 break
         if not connection.is_current(subscription):
             raise _not_listening(effect.channel)
-        return f.Presence(
-            id=effect.id,
-            channel=effect.channel,
-            revision=state.revision,
-            members=state.members,
-            count=len(state.members),
-        )
+        return presence_of(effect.channel, state, effect.id)
 
 
 def _not_listening(channel: str) -> Refused:

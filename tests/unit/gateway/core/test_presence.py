@@ -170,3 +170,38 @@ async def test_presence_that_cannot_be_read_is_internal(world: World, monkeypatc
         await world.quiet()
     assert client.answer(request_id).code == "internal"
     assert [x["event"] for x in logs] == ["cannot read presence"]
+
+
+# Crowds
+
+
+async def test_a_crowd_is_told_its_number_once_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PRES-4: above the limit no names are told, to those who ask neither, and at most one frame a second, with the
+    newest number; the list comes once they are few again, and then changes as before."""
+    monkeypatch.setattr("backchannel.gateway.presence.CROWD", 3)
+    alice = await world.listener("chat:a", "alice")
+    alice.new()
+    for user in ("bob", "carol", "dave"):
+        await world.broker.enter("chat:a", user, user)
+    for number in range(50):
+        await world.broker.enter("chat:a", f"user{number}", f"c{number}")
+    await world.after(1.1)
+    told = alice.new(f.Presence)
+    assert [(len(x.joined or []), x.count) for x in told] == [(1, 2), (1, 3), (0, 4), (0, 54)]
+    assert all(x.members is None for x in told)
+    asked = alice.ask(f.PresenceRequest, channel="chat:a")
+    await world.quiet()
+    (answer,) = alice.new(f.Presence)
+    assert (answer.id, answer.members, answer.count) == (asked, None, 54)
+    await world.after(1.1)
+    assert alice.new(f.Presence) == []
+    for number in range(50):
+        await world.broker.leave("chat:a", f"user{number}", f"c{number}")
+    await world.broker.leave("chat:a", "dave", "dave")
+    await world.after(13.0)
+    last = alice.new(f.Presence)[-1]
+    assert (sorted(m.user for m in last.members or []), last.count) == (["alice", "bob", "carol"], 3)
+    await world.broker.enter("chat:a", "erin", "erin")
+    await world.broker.leave("chat:a", "bob", "bob")
+    await world.after(13.0)
+    assert [x.count for x in alice.new(f.Presence)][-1] == 3
