@@ -1,12 +1,15 @@
 """How a query's data is written into a URL: `GET /v1/message.list?channel=chat:lobby&limit=20`.
 
 A plain value (text, number, switch, instant, one of several words) is one parameter, a list of plain values repeats
-it, and a field of any other type carries JSON. A field that is left out has its default.
+it, and a field of any other type carries JSON. A field that is left out has its default; there is no way to write null.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from functools import reduce
+from operator import or_
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -50,7 +53,11 @@ class QueryString:
         self._data = msgspec.defstruct(
             "Data",
             [
-                (f.name, Any if how == "json" else f.type | UnsetType, field(default=UNSET, name=f.encode_name))
+                (
+                    f.name,
+                    Any if how == "json" else _without_none(f.type) | UnsetType,
+                    field(default=UNSET, name=f.encode_name),
+                )
                 for f, how in zip(msgspec.structs.fields(cls), self.spellings.values(), strict=True)
             ],
             kw_only=True,
@@ -86,6 +93,13 @@ class QueryString:
             raise Refused("invalid", f"{exc}.") from None
         scan_json(data, nesting)
         return data
+
+
+def _without_none(type_: Any) -> Any:
+    """A type as a parameter has it: null is to leave it out, and the text `null` is no number and no truth."""
+    if get_origin(type_) in (Union, UnionType):
+        return reduce(or_, [one for one in get_args(type_) if one is not NoneType])
+    return type_
 
 
 def _json(name: str, text: str, nesting: int) -> Any:

@@ -29,7 +29,10 @@ async def test_openapi_typescript(serve: Any, tools: Any, tmp_path: Path) -> Non
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "node_modules").symlink_to(tools.node_modules)
     shutil.copy(CLIENTS / "over_http.ts", tmp_path)
-    await tools.js("openapi-typescript", "openapi.json", "--output", "api.ts", cwd=tmp_path)
+    await tools.js(
+        # By default it takes a field that has a default for one that must be sent.
+        "openapi-typescript", "openapi.json", "--default-non-nullable", "false", "--output", "api.ts", cwd=tmp_path
+    )  # fmt: skip
     await tools.js("tsc", *STRICT, "--skipLibCheck", "--module", "nodenext", "over_http.ts", cwd=tmp_path)
     async with serve(demo.app) as served:
         said = json.loads(await tools.run("node", "over_http.js", served.url, served.token(), cwd=tmp_path))
@@ -37,7 +40,7 @@ async def test_openapi_typescript(serve: Any, tools: Any, tmp_path: Path) -> Non
 
 
 async def test_openapi_python_client(serve: Any, tools: Any, tmp_path: Path) -> None:
-    """It is generated without a warning; commands, queries both ways, enumerations and refusals are typed and work."""
+    """It is generated without a warning; commands, queries both ways and refusals are typed and work."""
     (tmp_path / "openapi.json").write_text(FORMS["openapi"](demo.app))
     await tools.py(
         "openapi-python-client", "generate", "--path", "openapi.json", "--output-path", "chat_client",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backchannel import App, Query, Refused
+from backchannel import App, Meta, Query, Refused
 from backchannel.schema.query_string import QueryString
 
 
@@ -147,3 +147,20 @@ def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     """Never another exception."""
     with contextlib.suppress(Refused):
         msgspec.json.decode(QueryString(Plain).data(text, 32), type=Plain)
+
+
+class Wish(Query[int]):
+    """Fields that may be left out."""
+
+    on: bool | None = None
+    number: Annotated[int, Meta(ge=1)] | None = None
+    word: str | None = None
+
+
+@pytest.mark.parametrize("text", ["on=null", "number=null", "on=Null"])
+def test_null_is_no_value(text: str) -> None:
+    """What may be null is left out; the text `null` is neither a truth nor a number, and is a word like any other."""
+    with pytest.raises(Refused, match="invalid"):
+        read(QueryString(Wish), text)
+    assert read(QueryString(Wish), "word=null") == {"word": "null"}
+    assert read(QueryString(Wish), "") == {}

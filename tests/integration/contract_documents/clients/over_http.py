@@ -10,7 +10,6 @@ from chat_client.api.channel import channel_members  # type: ignore[import-not-f
 from chat_client.api.message import message_list, message_list_post, message_send  # type: ignore[import-not-found]
 from chat_client.models import (  # type: ignore[import-not-found]
     ListMessages,
-    MemberInfoRole,
     MemberList,
     Message,
     MessagePage,
@@ -30,7 +29,7 @@ with AuthenticatedClient(base_url=url, token=token) as client:
     assert page == message_list_post.sync(client=client, body=ListMessages(channel="chat:lobby", after=sent.seq - 1))
     members = channel_members.sync(client=client, channel="chat:lobby")
     assert isinstance(members, MemberList)
-    owners = [member.user for member in members.members if member.role is MemberInfoRole.OWNER]
+    owners = [member.user for member in members.members if member.role == "owner"]
     refused = message_list.sync(client=client, channel="chat:nowhere")
     assert isinstance(refused, Problem)
     print(json.dumps({"texts": [message.text for message in page.messages], "owners": owners, "code": refused.code}))

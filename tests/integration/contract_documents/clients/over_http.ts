@@ -26,8 +26,8 @@ const code: string | undefined = refused.error?.code;
 export async function wrong(): Promise<void> {
   // @ts-expect-error there is no such command
   await client.POST("/v1/message.shout", { body: {} });
-  // @ts-expect-error a text is missing
-  await client.POST("/v1/message.send", { body: { channel: "chat:lobby" } });
+  // @ts-expect-error a channel is missing
+  await client.POST("/v1/message.send", { body: { text: "where?" } });
   // @ts-expect-error a command is no GET
   await client.GET("/v1/message.send", {});
 }
