@@ -11,6 +11,7 @@ from backchannel import Context, Refused
 from ..access import access
 from ..common import app
 from ..paging import paged
+from ..people.tables import blocks
 from ..tables import channels
 from .contract import ChannelInfo, Left
 from .describe import describe
@@ -51,11 +52,19 @@ async def invite_members(ctx: Context, request: InviteMembers) -> Invited:
         )
     )
     known = {*there, *(one.user for one in asked), *(user for user, said in about.items() if said.banned)}
+    # Who has blocked the one that asks is not told, and nobody can tell that.
+    deaf = await ctx.db.rows(
+        sa.select(blocks.c.user).where(
+            blocks.c.app == ctx.app, blocks.c.blocked == ctx.user, blocks.c.user.in_(sorted(set(request.users)))
+        )
+    )
+    untold = {one.user for one in deaf}
     invited = [user for user in dict.fromkeys(request.users) if user not in known]
     for user in invited:
         values: dict[str, Any] = {"channel": channel, "user": user, "by": ctx.user, "role": role, "time": ctx.now}
         ctx.insert(invitations, **values)
-        ctx.publish(f"user:{user}", InvitationCreated(**values, name=row.name, type=row.type))
+        if user not in untold:
+            ctx.publish(f"user:{user}", InvitationCreated(**values, name=row.name, type=row.type))
     return Invited(request.channel, invited)
 
 
@@ -101,10 +110,17 @@ async def withdraw_invitation(ctx: Context, request: WithdrawInvitation) -> Left
 
 @app.handle(ListInvitations)
 async def list_invitations(ctx: Context, request: ListInvitations) -> InvitationList:
-    """One's own, or a channel's for those who may invite. Those to channels that are gone are left out."""
+    """One's own, or a channel's for those who may invite. Those to channels that are gone are left out, and of one's own
+    those by users whom one has blocked."""
     if request.channel is not None:
         await access(ctx, request.channel, "member.invite")
-    mine = invitations.c.user == ctx.user if request.channel is None else invitations.c.channel == request.channel
+    if request.channel is None:
+        by_blocked = sa.exists().where(
+            blocks.c.app == ctx.app, blocks.c.user == ctx.user, blocks.c.blocked == invitations.c.by
+        )
+        mine = sa.and_(invitations.c.user == ctx.user, ~by_blocked)
+    else:
+        mine = invitations.c.channel == request.channel
     page = await paged(
         ctx,
         sa.select(invitations, channels.c.name, channels.c.type)

@@ -34,6 +34,21 @@ async def test_an_invitation_is_accepted(box: Sandbox, people: Any, new_channel:
     assert [(e.user, e.accepted) for e in box.events("user:bob", chat.InvitationAnswered)] == [("carol", True)]
 
 
+async def test_an_invitation_by_a_blocked_user_is_not_told(box: Sandbox, people: Any, new_channel: Any) -> None:
+    """Who has blocked the one that invites neither hears nor sees of it; who invites cannot tell the difference."""
+    channel = await new_channel("alice", "bob", public=False)
+    bob, carol, dan = await people("bob", "carol", "dan")
+    await carol.call("user.block", {"user": "bob"})
+    asked = await bob.call("member.invite", {"channel": channel, "users": ["carol", "dan"]})
+    assert asked["invited"] == ["carol", "dan"]
+    assert len((await bob.call("invitation.list", {"channel": channel}))["invitations"]) == 2
+    assert "invitation.created" not in [event.name for event in box.events("user:carol")]
+    assert (await carol.call("invitation.list", {"total": True}))["total"] == 0
+    assert len((await dan.call("invitation.list", {}))["invitations"]) == 1
+    await carol.call("user.unblock", {"user": "bob"})
+    assert len((await carol.call("invitation.list", {}))["invitations"]) == 1
+
+
 async def test_an_invitation_is_declined_or_withdrawn(
     box: Sandbox, people: Any, new_channel: Any, refused: Any
 ) -> None:
