@@ -110,8 +110,8 @@ async def withdraw_invitation(ctx: Context, request: WithdrawInvitation) -> Left
 
 @app.handle(ListInvitations)
 async def list_invitations(ctx: Context, request: ListInvitations) -> InvitationList:
-    """One's own, or a channel's for those who may invite. Those to channels that are gone are left out, and of one's own
-    those by users whom one has blocked."""
+    """One's own, or a channel's for those who may invite. Those to channels that are gone are left out, and of one's
+    own those by users whom one has blocked."""
     if request.channel is not None:
         await access(ctx, request.channel, "member.invite")
     if request.channel is None:
