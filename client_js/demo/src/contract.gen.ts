@@ -94,6 +94,7 @@ export interface AddedToChannel {
   readonly public: boolean;
   readonly creator: string;
   readonly created: number;
+  /** Whether the asking user is a member. */
   readonly joined: boolean;
   readonly members: number;
   readonly last_seq: number;
@@ -101,10 +102,16 @@ export interface AddedToChannel {
   readonly topic?: string;
   readonly cover?: string;
   readonly data?: { readonly [key: string]: unknown };
+  /** Whether only those whom the permissions name (`message.send_frozen`) may send. */
   readonly frozen?: boolean;
+  /** Whether nobody may send any more. */
   readonly archived?: boolean;
+  /** Who a `direct` channel is between; for other types empty. */
   readonly users?: readonly string[];
+  /** None for who is no member. */
   readonly mine?: Membership | null;
+  /** In lists of one's own channels. */
+  readonly last?: LastMessage | null;
 }
 
 /** How many channels had something unread. */

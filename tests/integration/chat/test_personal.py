@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,13 +23,6 @@ def start(request: pytest.FixtureRequest, start_server: Callable[..., Any], door
     return lambda: start_server(**store)
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what a job brings about."""
-    async with asyncio.timeout(10):
-        while not await condition():  # noqa: ASYNC110 - a job tells nobody that it has looked
-            await asyncio.sleep(0.02)
-
-
 async def test_what_became_due_while_the_server_was_down(start: Callable[[], Any]) -> None:
     """It is done as soon as the server is back, once: the message sent, the reminder told, the poll closed."""
     async with start() as server:
@@ -40,22 +33,22 @@ async def test_what_became_due_while_the_server_was_down(start: Callable[[], Any
         await alice.call("message.schedule", {"channel": channel, "message": message, "due": due})
         await alice.call("reminder.add", {"text": "Feed the cat", "due": due})
         poll = {"channel": channel, "question": "Tea?", "options": ["Yes", "No"], "closes": due}
-        seq = (await alice.call("poll.create", poll))["seq"]
+        await alice.call("poll.create", poll)
         assert (await alice.call("scheduled.list", {"total": True}))["total"] == 1
+        epoch = (await alice.ask("subscribe", channel=channel))["epoch"]
     await asyncio.sleep(max(0.0, due / 1000 - time.time()) + 0.01)  # the server's clock is the machine's
+    everything = {"epoch": epoch, "offset": 0}
     for _ in range(2):
         async with start() as server:
-            alice = await server.wire("alice")
-
-            async def done(alice: Any = alice) -> bool:
-                told = (await alice.call("reminder.list", {"told": True}))["reminders"]
-                waiting = (await alice.call("scheduled.list", {}))["scheduled"]
-                (asked,) = (await alice.call("poll.get", {"channel": channel, "seqs": [seq]}))["polls"]
-                return bool(told) and not waiting and "closed" in asked
-
-            await eventually(done)
+            alice = await server.wire("alice", resume={"user:alice": everything, channel: everything})
+            assert (await alice.event("reminder.due"))["data"]["text"] == "Feed the cat"
+            await alice.until(lambda f: f.get("name") == "message.created" and f["data"]["text"] == "later")
+            await alice.until(lambda f: f.get("name") == "poll.changed" and "closed" in f["data"])
             sent = (await alice.call("message.list", {"channel": channel}))["messages"]
             assert [one["text"] for one in sent] == ["Tea?", "later"]
+            assert len((await alice.call("reminder.list", {"told": True}))["reminders"]) == 1
+            assert (await alice.call("scheduled.list", {}))["scheduled"] == []
+            assert [frame["name"] for frame in alice.kept() if frame.get("name") == "reminder.due"] == []
 
 
 async def test_votes_at_once(start: Callable[[], Any]) -> None:

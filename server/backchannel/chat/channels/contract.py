@@ -112,25 +112,8 @@ class ChannelInfo(Struct, omit_defaults=True):
 
 
 @app.event("channel.added")
-class AddedToChannel(Event):
+class AddedToChannel(ChannelInfo, Event):
     """On `user:<id>`: that user is a member of this channel now."""
-
-    channel: str
-    name: str
-    public: bool
-    creator: str
-    created: int
-    joined: bool
-    members: int
-    last_seq: int
-    type: str = "group"
-    topic: str = ""
-    cover: str = ""
-    data: Data = {}
-    frozen: bool = False
-    archived: bool = False
-    users: list[str] = []
-    mine: Membership | None = None
 
 
 @app.event("channel.removed")
